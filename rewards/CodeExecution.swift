@@ -35,11 +35,11 @@ public struct CodeExecution: ProgramReward {
         self.column = column.isEmpty ? nil : column
         needsAll =
             settings.read(
-                "scoring", default: Scoring.share, "share: passed tests over tests. all: 1 only when all pass.")
+                "scoring", default: Scoring.share, "share: share of tests passed. all: 1 only when all pass.")
             == .all
         readsWholeText = settings.read(
             "whole_text", default: false, "Whether a completion without a fenced block is all code.")
-        testLimit = settings.read("max_tests", default: 50, .from(1, to: 10_000), "Tests of a row that are run.")
+        testLimit = settings.read("max_tests", default: 50, .from(1, to: 10_000), "Most tests run per row.")
         python = settings.read("python", default: "python3", "The interpreter.")
     }
 
@@ -53,7 +53,7 @@ public struct CodeExecution: ProgramReward {
             throw RewardError.unusable(
                 reward: Self.name,
                 problem:
-                    "'\(python)' does not run shut in: \(words) (what root starts runs as nobody, who must be able to read it)"
+                    "'\(python)' does not run in the sandbox: \(words) (what root starts runs as nobody, who must be able to read it)"
             )
         }
     }

@@ -21,11 +21,11 @@ public struct FollowsInstructions: RewardFunction {
         needsAll =
             settings.read(
                 "scoring", default: Scoring.share,
-                "share: kept instructions over instructions. all: 1 only when all are kept.")
+                "share: share of instructions kept. all: 1 only when all are kept.")
             == .all
         judgesTruncated = settings.read(
             "judge_truncated", default: false,
-            "Whether a completion that the length limit cut off is judged as it stands; otherwise it keeps nothing.")
+            "Whether a completion cut off by the length limit is judged as it stands; otherwise it keeps none.")
     }
 
     public func score(_ completion: Completion, for prompt: Prompt) throws(RewardError) -> RewardScore {

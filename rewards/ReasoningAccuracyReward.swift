@@ -16,7 +16,7 @@ public struct ReasoningAccuracyReward: AnswerReading {
         let texts = settings.read(
             "reasoning_delimiters", default: ["</think>"],
             SettingsBound(", at least one and none of them empty") { !$0.isEmpty && !$0.contains("") },
-            "The first of them that the text contains ends the reasoning.")
+            "The first of these found in the text ends the reasoning.")
         delimiters = texts.map { Array($0.utf8) }
         let column = settings.read("column", default: "", "The column with the answer; found by its name unless set.")
         grader = AnswerGrader(column: column.isEmpty ? nil : column)

@@ -14,7 +14,7 @@ public struct RepetitionPenaltyReward: RewardFunction {
     private let maxPenalty: Double
 
     public init(reading settings: inout SettingsReader) {
-        size = settings.read("ngram_size", default: 3, .from(1, to: 10_000), "Words of an n-gram.")
+        size = settings.read("ngram_size", default: 3, .from(1, to: 10_000), "Words per n-gram.")
         maxPenalty = settings.read("max_penalty", default: -1.0, .atMost(0), "The score of a text that only repeats.")
     }
 

@@ -21,7 +21,7 @@ public struct SoftOverlongPunishment: RewardFunction {
             "The length from which the score is −1.")
         cache = settings.read(
             "soft_punish_cache", default: min(256, maxLength), .from(0, to: 100_000_000),
-            "How many tokens before that the penalty sets in.")
+            "How many tokens earlier the penalty sets in.")
         settings.check(cache <= maxLength, "soft_punish_cache", "at most max_completion_len, \(maxLength)")
     }
 

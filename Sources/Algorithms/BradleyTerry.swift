@@ -49,7 +49,7 @@ package struct BradleyTerrySettings: Sendable, Equatable, ScoreObjective {
         self.headCount = headCount
         let given: Double? = job.read(
             "center_rewards_coefficient", optional: nil, .atLeast(0),
-            "c: adds c·(score of chosen + score of rejected)², so that scores lie around 0 (arXiv:2312.09244); 0.01 is usual, off unless set."
+            "c: adds c·(score of chosen + score of rejected)² to keep scores near 0 (arXiv:2312.09244); 0.01 is usual, off unless set."
         )
         centering = given ?? 0
     }

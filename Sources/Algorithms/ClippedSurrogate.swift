@@ -37,7 +37,7 @@ package struct ClippedSurrogate: Sendable, Equatable {
     package init(reading job: inout SettingsReader, takesDelta: Bool = true, delta fallback: Double? = nil) {
         epsilon = job.read(
             "epsilon", default: 0.2, .above(0),
-            "The ratio's lower clip is 1 − ε, its upper 1 + ε unless epsilon_high is set (PPO, arXiv:1707.06347).")
+            "ε: clips the ratio to 1 − ε … 1 + ε; epsilon_high sets another upper bound (PPO, arXiv:1707.06347).")
         let high: Double? = job.read(
             "epsilon_high", optional: nil, .above(0),
             "The ratio's upper clip is 1 + ε_high (DAPO's clip-higher: 0.28, arXiv:2503.14476); epsilon unless set.")

@@ -51,19 +51,19 @@ package struct DPOSettings: Sendable, Equatable {
     package init(reading job: inout SettingsReader) {
         lossType = job.read(
             "loss_type", default: .sigmoid,
-            "Of a pair, with Δ the difference of log-ratios log π − log π_ref of chosen and rejected: sigmoid −(1−ε) log σ(βΔ) − ε log σ(−βΔ) (DPO, arXiv:2305.18290); robust [−(1−ε) log σ(βΔ) + ε log σ(−βΔ)]/(1−2ε) (arXiv:2403.00409); ipo (Δ per token − 1/(2β))² (arXiv:2310.12036); simpo −log σ(β·(log π per token, chosen − rejected) − γ) (arXiv:2405.14734). The mean runs over the step's prompts."
+            "The loss of a pair, with Δ the log-ratio log π − log π_ref of chosen minus rejected. sigmoid: −(1−ε) log σ(βΔ) − ε log σ(−βΔ) (DPO, arXiv:2305.18290). robust: [−(1−ε) log σ(βΔ) + ε log σ(−βΔ)]/(1−2ε) (arXiv:2403.00409). ipo: (Δ per token − 1/(2β))² (arXiv:2310.12036). simpo: −log σ(β·(log π per token, chosen − rejected) − γ) (arXiv:2405.14734). Averaged over the step's prompts."
         )
         beta = job.read(
             "beta", default: 0.1, .above(0),
-            "β: how dear it is to leave the reference; of ipo its τ, of simpo the scale of its rewards.")
+            "β: how strongly leaving the reference is penalized; ipo's τ, simpo's reward scale.")
         labelSmoothing = job.read(
             "label_smoothing", default: 0.0, .from(0, to: 1),
-            "ε, the share of preferences taken to be the wrong way round: 0 ≤ ε < ½. Conservative DPO with sigmoid, unbiased with robust."
+            "ε, the assumed share of flipped preferences: 0 ≤ ε < ½. Conservative DPO with sigmoid, unbiased with robust."
         )
         simpoGamma = job.read(
-            "simpo_gamma", default: 0.5, .atLeast(0), "γ, the margin of rewards that simpo aims at.")
+            "simpo_gamma", default: 0.5, .atLeast(0), "γ, the reward margin that simpo aims for.")
         isReferenceFree = job.read(
-            "reference_free", default: false, "Takes the reference policy for uniform: no reference is loaded.")
+            "reference_free", default: false, "Assumes a uniform reference policy; no reference is loaded.")
         job.check(labelSmoothing < 0.5, "label_smoothing", "a share below 0.5: beyond it the labels say the opposite")
         job.ignore("label_smoothing", when: lossType.isPerToken)
         job.ignore("simpo_gamma", when: lossType != .simpo)

@@ -32,11 +32,11 @@ package struct DistillationSettings: Sendable, Equatable {
     package init(reading job: inout SettingsReader, hasRewards: Bool) {
         form = job.read(
             "distill.form", default: Form.full,
-            "full: the divergence from the teacher over the whole vocabulary, whose pass is part of every update. sampled: the reverse KL by the sampled tokens alone, each with the advantage log π_T − log π."
+            "full: the divergence from the teacher over the whole vocabulary; every update includes a teacher pass. sampled: the reverse KL from the sampled tokens alone, each with the advantage log π_T − log π."
         )
         beta = job.read(
             "beta", default: 1.0, .from(0, to: 1),
-            "GKD's interpolation (TRL's name): 1 is the reverse KL, KL(π‖π_T), 0 the forward KL, KL(π_T‖π), between them the generalized Jensen–Shannon divergence (arXiv:2306.13649)."
+            "GKD's interpolation (TRL's name): 1 is the reverse KL, KL(π‖π_T), 0 the forward KL, KL(π_T‖π), in between the generalized Jensen–Shannon divergence (arXiv:2306.13649)."
         )
         clip = ClippedSurrogate(reading: &job)
         usesAdvantages = hasRewards || form == .sampled

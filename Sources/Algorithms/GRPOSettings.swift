@@ -96,11 +96,11 @@ package struct GRPOSettings: Sendable, Equatable {
             mayCorrectKLBias
             ? job.read(
                 "use_bias_correction_kl", default: importanceLevel == .token,
-                "Multiplies the KL term by the token's ratio π/π_old (DeepSeek-V3.2, arXiv:2512.02556), k2 by its value alone: the gradient is then that of the KL of the next-token distribution at each visited state, KL(π‖π_ref), off policy too. Not for sequence ratios, whose product is neither KL's."
+                "Multiplies the KL term by the token's ratio π/π_old (DeepSeek-V3.2, arXiv:2512.02556), detached for k2. The gradient is then that of the next-token KL(π‖π_ref) at each visited state, off policy too. Not for sequence ratios: their product has neither KL's gradient."
             ) : false
         largestK3 = job.read(
             "k3_clamp", optional: nil, .above(0),
-            "The most nats that k3 of one token counts in the KL term of the loss, without use_bias_correction_kl; a token beyond it has no gradient there. Off unless set; 10 is what verl has in its low_var_kl."
+            "Caps one token's k3 in the loss's KL term at this many nats; a token above the cap has no gradient there. Only without use_bias_correction_kl. Off unless set; verl's low_var_kl uses 10."
         )
         entropyCoefficient = job.read(
             "entropy_coef", default: 0.0, .atLeast(0),
@@ -125,7 +125,7 @@ package struct GRPOSettings: Sendable, Equatable {
         }
         job.check(
             klCoefficient == 0 || importanceLevel == .token || !correctsKLBias, "use_bias_correction_kl",
-            "false with importance_sampling_level sequence: one ratio for a whole completion times a token's estimate is no KL's gradient"
+            "false with importance_sampling_level sequence: a completion's ratio times a token's estimate is no KL's gradient"
         )
         job.check(
             lossType != .cispo || clip.upperBound == .none, "delta",
@@ -136,7 +136,7 @@ package struct GRPOSettings: Sendable, Equatable {
         let hasK3 = klCoefficient > 0 && !usesExactKL && klEstimator == .k3
         job.check(
             largestK3 == nil || !hasK3 || !correctsKLBias, "k3_clamp",
-            "none, or use_bias_correction_kl: false: the ratio's gradient stays where k3 has none, and takes a policy that is far below the reference farther down"
+            "none, or use_bias_correction_kl: false: where k3 is clamped, the ratio's gradient remains and drives a policy far below the reference even lower"
         )
         job.ignore("use_bias_correction_kl", when: klCoefficient == 0 || usesExactKL)
         job.ignore("k3_clamp", when: !hasK3)
@@ -144,7 +144,7 @@ package struct GRPOSettings: Sendable, Equatable {
         job.ignore("epsilon", when: lossType == .cispo && clip.epsilonHigh != clip.epsilon)
         if lossType == .cispo, clip.epsilonHigh < 1 {
             job.notice(
-                "epsilon_high is \(clip.epsilonHigh): with loss_type cispo it is the largest weight of a token, and caps all of them; the paper's runs have 5"
+                "epsilon_high is \(clip.epsilonHigh): with loss_type cispo it is the largest weight of a token, and below 1 it caps all of them; the paper uses 5"
             )
         }
     }

@@ -17,11 +17,11 @@ package struct LUFFYSettings: Sendable, Equatable {
     package init(reading job: inout SettingsReader) {
         shaping = job.read(
             "luffy.shaping", default: 0.1, .above(0),
-            "γ of the weight p/(p + γ) that a demonstration's token has: the smaller, the more its gradient comes from rare tokens (arXiv:2504.14945)."
+            "γ in a demonstration token's weight p/(p + γ): the smaller, the more of the gradient comes from rare tokens (arXiv:2504.14945)."
         )
         entropyCoefficient = job.read(
             "luffy.entropy_coef", default: 0.001, .atLeast(0),
-            "Weight of the mean entropy that the loss is lowered by; 0 for none.")
+            "Weight of the mean entropy, subtracted from the loss; 0 for none.")
     }
 }
 

@@ -46,7 +46,7 @@ package struct MismatchCorrection: Sendable, Equatable {
     package init?(reading job: inout SettingsReader) {
         let form = job.read(
             "importance_sampling_correction", default: Form.none,
-            "Weights w = π_old/π_sampler on the policy term, for samplers that are not quite the trainer's policy (top_p below 1, bf16): per token or per sequence, truncated to the bounds or masked outside them (TIS, MIS). Off unless set."
+            "Weighs the policy term by w = π_old/π_sampler when the sampler is not quite the trainer's policy (top_p below 1, bf16): per token or per sequence, truncated to the bounds (TIS) or masked outside them (MIS). Off unless set."
         )
         minimum = job.read(
             "importance_sampling_min", optional: nil, .atLeast(0), "The weights' lower bound; none unless set.")

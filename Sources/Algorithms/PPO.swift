@@ -32,7 +32,7 @@ package struct PPOSettings: Sendable, Equatable {
             "How far a value may move from the old one before its loss goes flat; null for no clip (arXiv:1707.06347).")
         valueCoefficient = job.read(
             "vf_coef", default: 0.1, .atLeast(0),
-            "Weight of the value loss ½·mean (V − R)² (arXiv:1707.06347). With a head for each stream the mean runs over the rewards' heads, too, and the KL's head adds 0.2·mean (V − R)² (arXiv:2310.04373)."
+            "Weight of the value loss ½·mean (V − R)² (arXiv:1707.06347). With one head per stream, the mean also runs over the reward heads, and the KL head adds 0.2·mean (V − R)² (arXiv:2310.04373)."
         )
         entropyCoefficient = job.read(
             "entropy_coef", default: 0.0, .atLeast(0),

@@ -32,7 +32,7 @@ package struct ReMaxSettings: Sendable, Equatable {
     package init(reading job: inout SettingsReader, reduction: Reduction, ratioClip: ClippedSurrogate? = nil) {
         self.reduction = job.read(
             "remax_reduction", default: reduction,
-            "token_mean is Σ −A log π / tokens (the published code of ReMax); sequence_sum the mean over completions of the sum, the unbiased estimator (arXiv:2310.10505)."
+            "token_mean: Σ −A log π / tokens (ReMax's published code). sequence_sum: each completion's sum, averaged over completions, the unbiased estimator (arXiv:2310.10505)."
         )
         self.ratioClip = ratioClip
     }

@@ -83,7 +83,7 @@ package struct BenchmarkReport: Sendable {
             )
             if let gradients = controllers.gradients {
                 lines.append(
-                    "gradients of the rewards apart: \(controllers.backwardPasses) forward and backward passes more, \(Self.seconds(gradients)), \(share(gradients)) of the step"
+                    "gradients of each reward: \(controllers.backwardPasses) more forward and backward passes, \(Self.seconds(gradients)), \(share(gradients)) of the step"
                 )
             }
         }

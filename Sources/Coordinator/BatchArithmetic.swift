@@ -48,11 +48,11 @@ package struct BatchArithmetic: Sendable, Equatable {
     package init(reading job: inout SettingsReader, _ defaults: Defaults?, completionsPerRow: Int = 1) {
         let perDevice = job.read(
             "per_device_train_batch_size", default: 8, .from(1, to: 1_000_000),
-            "Completions, not prompts, as in TRL; of pairs a whole pair is one. An optimizer step takes this × gradient_accumulation_steps."
+            "Completions, not prompts, as in TRL; a pair counts as one. An optimizer step takes this × gradient_accumulation_steps."
         )
         let accumulation = job.read(
             "gradient_accumulation_steps", default: 1, .from(1, to: 1_000_000),
-            "Factor of the optimizer step's completions. How they are cut into micro-batches is max_tokens_per_micro_batch and never changes the result."
+            "Multiplies the completions of an optimizer step. max_tokens_per_micro_batch cuts them into micro-batches, which never changes the result."
         )
         guard let defaults else {
             (generations, iterations, shuffles, optimizerStepsPerRollout) = (completionsPerRow, 1, false, 1)
@@ -67,7 +67,7 @@ package struct BatchArithmetic: Sendable, Equatable {
             "Completions per prompt, G. A group baseline needs at least 2 (arXiv:2402.03300).")
         let generationBatch: Int? = job.read(
             "generation_batch_size", optional: nil, .from(1, to: 1_000_000_000_000),
-            "Completions of one rollout step, another way to say steps_per_generation.")
+            "Completions of one rollout step; another way to set steps_per_generation.")
         let perGeneration: Int =
             job.read(
                 "steps_per_generation", optional: nil, .from(1, to: 1_000_000),
@@ -84,11 +84,11 @@ package struct BatchArithmetic: Sendable, Equatable {
         }
         iterations = job.read(
             "num_iterations", default: defaults.iterations, .from(1, to: 1_000_000),
-            "Passes over the same rollouts, μ. Above 1 the rollout policy's log-probs are scored again first (arXiv:2402.03300)."
+            "Passes over the same rollouts, μ. Above 1, the rollout policy's log-probs are scored again first (arXiv:2402.03300)."
         )
         shuffles = job.read(
             "shuffle_mini_batches", default: defaults.shuffles,
-            "Draws which completions each optimizer step takes, anew in every pass over the rollouts and addressed by the seed; false takes them in order."
+            "Draws the completions of each optimizer step by seed, anew in every pass over the rollouts; false takes them in order."
         )
         completionsPerRolloutStep = perDevice * perGeneration
         promptsPerStep = completionsPerRolloutStep / generations

@@ -39,7 +39,7 @@ package struct DynamicSampling: Sendable, Equatable {
         self.streams = rewards.indices.filter { streams.contains(rewards[$0]) }
         let isWanted = job.read(
             "dynamic_sampling", default: false,
-            "Samples further prompts until the step has enough groups whose completions, with luffy and srft the demonstration among them, differ in dynamic_sampling_metric (DAPO, arXiv:2503.14476). Surplus groups are left out."
+            "Samples more prompts until the step has enough groups whose completions, including the demonstration of luffy and srft, differ in dynamic_sampling_metric (DAPO, arXiv:2503.14476). Surplus groups are left out."
         )
         let metric: String? = job.read(
             "dynamic_sampling_metric", optional: nil,
@@ -47,7 +47,7 @@ package struct DynamicSampling: Sendable, Equatable {
         )
         maxWaves = job.read(
             "dynamic_sampling_max_waves", default: 10, .from(1, to: 1_000_000),
-            "Most times a step samples its number of prompts (arXiv:2503.14476).")
+            "Most waves per step, each of its number of prompts (arXiv:2503.14476).")
         exhausted = job.read(
             "dynamic_sampling_exhausted", default: .fail,
             "fail: a step that stays short after the last wave ends the run. partial: it learns from what was kept (arXiv:2503.14476)."

@@ -10,13 +10,13 @@ package struct ReplaySettings: Sendable, Equatable {
     package init?(reading job: inout SettingsReader) {
         capacity = job.read(
             "replay_buffer_size", default: 0, .from(0, to: 1_000_000),
-            "Completions kept to stand in for completions without an advantage (Selective Sample Replay, arXiv:2504.08837); 0 is off. Their ratio uses the log-probs of the policy that wrote them. A batch in which no completion has one all the same takes no optimizer step, whatever a KL term would say."
+            "Past completions kept to replace ones without an advantage (Selective Sample Replay, arXiv:2504.08837); 0 is off. Their ratio uses the log-probs of the policy that wrote them. A batch that still has no advantage takes no optimizer step, even with a KL term."
         )
         maxAge = job.read(
-            "replay_max_age", default: 2, .atLeast(1), "Optimizer steps after which a kept completion leaves.")
+            "replay_max_age", default: 2, .atLeast(1), "Optimizer steps after which a kept completion is dropped.")
         alpha = job.read(
             "replay_alpha", default: 1.0, .atLeast(0),
-            "A kept completion is drawn with a weight of its |advantage| to this power.")
+            "A kept completion is drawn with weight |advantage| to this power.")
         guard capacity > 0 else {
             job.ignore("replay_max_age", "replay_alpha")
             return nil

@@ -22,11 +22,11 @@ package struct Staleness: Sendable, Equatable {
     package init(reading job: inout SettingsReader) {
         maxSteps = job.read(
             "max_staleness", default: 0, .from(0, to: 1),
-            "Steps that a batch may be behind the weights that learn from it. 0: each step samples its own batch. 1: the next step's batch is sampled before this step's update, at the same time with generation_ranks (one step off policy). The loss then weighs tokens by π_old/π_sampler: importance_sampling_correction is token_truncate unless it is set (decoupled PPO, arXiv:2505.24298)."
+            "Steps that a batch may lag behind the weights that learn from it. 0: each step samples its own batch. 1: the next step's batch is sampled before this step's update, or with generation_ranks during it (one step off policy). The loss then weighs tokens by π_old/π_sampler: importance_sampling_correction defaults to token_truncate (decoupled PPO, arXiv:2505.24298)."
         )
         generationRanks = job.read(
             "generation_ranks", default: 0, .from(0, to: 65_535),
-            "Processes of plumbline launch or torchrun, the last ones, that only sample and score the next batch while the others learn from this one; each step the new weights go to them, adapters alone with use_peft. 0: every process does everything. Above 0 it needs max_staleness: 1."
+            "This many of the last processes of plumbline launch or torchrun only sample and score the next batch while the others learn from this one. They get the new weights each step, adapters alone with use_peft. 0: every process does everything. Above 0 needs max_staleness: 1."
         )
         job.check(
             generationRanks == 0 || maxSteps > 0, "generation_ranks",

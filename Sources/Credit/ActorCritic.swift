@@ -45,16 +45,16 @@ package struct ActorCritic: CreditRule {
             rewards: rewards, estimator: GeneralizedAdvantage(reading: &job), penalty: penalty,
             missingEndPenalty: job.read(
                 "missing_eos_penalty", default: 0.0, .atLeast(0),
-                "Taken off the score of a completion that was cut off."),
+                "Subtracted from a truncated completion's score."),
             bootstrapsTruncated: job.read(
                 "bootstrap_truncated", default: false,
-                "A completion that was cut off is still worth the critic's value of its last state, γ·V, in place of 0 (arXiv:1712.00378)."
+                "A truncated completion ends with the critic's value of its last state, γ·V, instead of 0 (arXiv:1712.00378)."
             ),
             overlong: overlong)
         if rewards.form == .apart, missingEndPenalty > 0 {
             job.refuse(
                 "missing_eos_penalty",
-                "missing_eos_penalty is \(missingEndPenalty), taken off one reward; constraints and gradient weights keep several apart, expected 0"
+                "missing_eos_penalty is \(missingEndPenalty), subtracted from one reward; constraints and gradient weights keep several apart, expected 0"
             )
         }
     }

@@ -34,11 +34,11 @@ package struct AdaptiveKL: Sendable, Equatable {
     package init?(reading job: inout SettingsReader, initial: Double) {
         let target: Double? = job.read(
             "kl_target", optional: nil, .above(0),
-            "Moves beta so that the KL per token stays near this: β ← β·(1 + clip(KL/target − 1, ±0.2)·completions/kl_horizon) (arXiv:1909.08593). For methods with the KL in the reward; off unless set."
+            "Adapts beta to keep the KL per token near this: β ← β·(1 + clip(KL/target − 1, ±0.2)·completions/kl_horizon) (arXiv:1909.08593). For methods with the KL in the reward; off unless set."
         )
         let horizon = job.read(
             "kl_horizon", default: 10_000.0, .above(0),
-            "Completions over which kl_target's correction acts in full; above 0.2 × the completions of a rollout step (arXiv:1909.08593)."
+            "Completions for kl_target's correction to take full effect; above 0.2 × the completions of a rollout step (arXiv:1909.08593)."
         )
         guard let target else {
             job.ignore("kl_horizon")

@@ -25,7 +25,7 @@ package struct BestOfGroup: CreditRule {
             rewards: rewards,
             threshold: job.read(
                 "best_of_k_threshold", optional: nil,
-                "The least reward worth imitating; any unless set (arXiv:2304.06767)."),
+                "The lowest reward to imitate; any unless set (arXiv:2304.06767)."),
             overlong: overlong)
     }
 

@@ -95,7 +95,7 @@ extension Constraint: SettingsValue {
         if low != nil || high != nil {
             guard let low, let high, low < high, (low...high).contains(limit) else {
                 throw node.problem(
-                    "a constraint's low and high are where a search may move its limit: both, with low ≤ limit ≤ "
+                    "a constraint's low and high bound the search for its limit: give both, with low ≤ limit ≤ "
                         + "high; found \(low?.shown ?? "none") and \(high?.shown ?? "none") around \(limit.shown)"
                 )
             }

@@ -24,18 +24,18 @@ package struct DistributionalControlSettings: Sendable, Equatable {
     package init(reading job: inout SettingsReader) {
         coefficient = job.read(
             "beta", default: 0.1, .above(0),
-            "β of the target p*(y) ∝ p(y)·exp(r(y)/β), p the reference policy: the smaller, the further the target lies from the reference and the fewer completions carry its weight."
+            "β in the target p*(y) ∝ p(y)·exp(r(y)/β), with p the reference policy: the smaller, the further the target is from the reference and the fewer completions carry its weight."
         )
         cap = job.read(
             "gdc.weight_cap", default: 10.0, .atLeast(1),
             "The largest weight w/Z of a completion; gdc/truncated is the share of completions above it.")
         moments = job.read(
             "gdc.moments", default: [],
-            "Means that rewards are to have, each {reward, target}: the target is multiplied by exp(Σ λ·reward), λ fitted in every rollout step by self-normalised importance sampling until the weighed completions have these means (arXiv:2012.11635). The reward's weight is β·λ; the others keep their reward_weights."
+            "Target means of rewards, each {reward, target}: the target policy is multiplied by exp(Σ λ·reward), λ fitted in every rollout step by self-normalised importance sampling until the weighted completions have these means (arXiv:2012.11635). The reward's weight is β·λ; the others keep their reward_weights."
         )
         momentWindow = job.read(
             "gdc.moment_window", default: 8, .from(1, to: 10_000),
-            "Rollout steps whose completions λ is fitted on; a checkpoint keeps their scores and log-probs.")
+            "Rollout steps whose completions λ is fitted to; a checkpoint keeps their scores and log-probs.")
         job.ignore("gdc.moment_window", when: moments.isEmpty)
     }
 }

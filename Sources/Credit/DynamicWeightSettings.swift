@@ -28,38 +28,38 @@ package struct DynamicWeightSettings: Sendable, Equatable {
     package init(reading job: inout SettingsReader) {
         methods = job.read(
             "dynamic_weights.method", default: [],
-            "hypervolume: advantages are multiplied by 0.5 + 1.5·tanh(gain of the evaluations' Pareto front); needs eval_steps, and a method that learns by their size, not best_of_k or srft. gradient: w ← w·exp(s·⟨g_k, Σ g⟩), normalized, on the gradients of the rewards' own advantages, a backward pass more for each reward (both arXiv:2509.11452). recap: λ_k = K·softmax((m/m̃ + s/(m + m̃))/T) on each objective's losses, ceiling − mean score of a reward, so that weight goes to what still moves (arXiv:2510.21978); for rewards of which more is better, so no weight may be below 0. hypervolume may be listed beside either of the others."
+            "hypervolume: multiplies advantages by 0.5 + 1.5·tanh(gain of the evaluations' Pareto front); needs eval_steps, and a method that learns by their size, so not best_of_k or srft. gradient: w ← w·exp(s·⟨g_k, Σ g⟩), normalized, on the gradients of each reward's own advantages, one more backward pass per reward (both arXiv:2509.11452). recap: λ_k = K·softmax((m/m̃ + s/(m + m̃))/T) on each objective's loss (of a reward: ceiling − mean score), so that weight goes to what still moves (arXiv:2510.21978); only for rewards where more is better, so no weight below 0. hypervolume may be combined with either of the others."
         )
         target = job.read(
             "dynamic_weights.target", default: .advantage,
-            "What hypervolume multiplies: advantage, after normalization; reward, as published, which a deviation of a group or a batch divides out again: without effect for grpo with scale_rewards, reinforce_pp and ppo. A gradient longer than max_grad_norm is clipped to the same step either way."
+            "What hypervolume multiplies. advantage: after normalization. reward: as published, but dividing by a group or batch deviation undoes it, so it has no effect for grpo with scale_rewards, reinforce_pp and ppo. A gradient longer than max_grad_norm is clipped to the same step either way."
         )
         minimized = job.read(
             "dynamic_weights.minimize", default: [String](),
-            "hypervolume: the rewards of which less is better, by name.")
+            "hypervolume: names of the rewards where less is better.")
         spans = job.read(
             "dynamic_weights.spans", default: [Double](),
             SettingsBound("above 0") { $0.allSatisfy { $0 > 0 } },
-            "hypervolume: what each reward's distance from the first evaluation is divided by, one a reward in their order; by default that evaluation's own size, 1 where it is 0."
+            "hypervolume: a divisor per reward, in their order, for its distance from the first evaluation; by default the size of that evaluation, or 1 where it is 0."
         )
         stepSize = job.read(
             "dynamic_weights.step_size", default: 0.1, .above(0),
             "gradient: s at the peak of the learning rate; it follows the schedule.")
         temperature = job.read(
             "dynamic_weights.temperature", optional: nil, .above(0),
-            "gradient: τ of the paper, s = learning rate/τ, in place of step_size. recap: T, 5 unless set; the smaller, the further weights move."
+            "gradient: the paper's τ, s = learning rate/τ, instead of step_size. recap: T, 5 unless set; the smaller, the further weights move."
         )
         floor = job.read(
             "dynamic_weights.min_weight", default: 1e-4, .from(0, below: 0.2),
-            "gradient: no weight falls below this; from 0 none comes back.")
+            "gradient: no weight falls below this; at 0 none recovers.")
         window = job.read(
             "dynamic_weights.window", default: 10, .from(1, to: 100_000),
-            "recap: W; the mean of the last W steps is compared with that of the W before. Weights stay until 2W steps are known."
+            "recap: W; the mean of the last W steps is compared with that of the W before. Weights stay fixed for the first 2W steps."
         )
         ceilings = job.read(
             "dynamic_weights.ceilings", default: [Double](),
             SettingsBound("that are finite") { $0.allSatisfy(\.isFinite) },
-            "recap: the largest score of each reward, one a reward in their order; by default what the rewards say themselves."
+            "recap: the largest score of each reward, in their order; by default what the rewards declare."
         )
         replay = GeneralReplay(reading: &job, isUsed: methods.contains(.recap))
         let (guided, compares, balances) = (
@@ -74,7 +74,7 @@ package struct DynamicWeightSettings: Sendable, Equatable {
         if compares, balances {
             job.refuse(
                 "dynamic_weights.method",
-                "dynamic_weights.method has gradient and recap, which both set the weights of the rewards; a weight has one owner. Allowed is \(RewardControl.stacks)"
+                "dynamic_weights.method has gradient and recap, which both set the weights of the rewards; a weight has one owner. Allowed: \(RewardControl.stacks)"
             )
         }
         if Set(methods).count != methods.count {
@@ -98,16 +98,16 @@ package struct GeneralReplay: Sendable, Equatable {
     package init?(reading job: inout SettingsReader, isUsed: Bool) {
         let path: String? = job.read(
             "dynamic_weights.replay", optional: nil,
-            "recap: a file or folder of general rows with completions, imitated beside what is rewarded so that they are not forgotten; an objective of its own. Without it only rewards are weighed."
+            "recap: a file or folder of general rows with completions, imitated alongside the rewards so that the model does not forget them; one more objective. Without it, only rewards are weighted."
         )
         split = job.read(
-            "dynamic_weights.replay_split", default: "train", "recap: which file of the folder replay reads.")
+            "dynamic_weights.replay_split", default: "train", "recap: which file of the replay folder is read.")
         rows = job.read(
             "dynamic_weights.replay_rows", optional: nil, .from(1, to: 1_000_000),
-            "recap: rows of a step that are imitated; by default as many as it has prompts.")
+            "recap: rows imitated per step; by default as many as prompts.")
         weight = job.read(
             "dynamic_weights.replay_weight", default: 1.0, .above(0),
-            "recap: what their mean cross-entropy a token counts beside the rewards' losses, before λ.")
+            "recap: weight of their mean cross-entropy per token beside the rewards' losses, before λ.")
         job.ignore("dynamic_weights.replay", when: !isUsed)
         guard let path, isUsed else {
             job.ignore("dynamic_weights.replay_split", "dynamic_weights.replay_rows", "dynamic_weights.replay_weight")

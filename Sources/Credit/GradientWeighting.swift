@@ -127,8 +127,8 @@ extension GradientWeighting: RewardController {
         guard !notable.isEmpty else { return nil }
         let lines = notable.map { name in
             "the weight of \(name) went from \((state.announced[name] ?? 0).shown) to "
-                + "\((state.weights[name] ?? 0).shown): its gradient's "
-                + "product with the sum of all is \((alignments[name] ?? 0).shown), on average "
+                + "\((state.weights[name] ?? 0).shown): the product of its "
+                + "gradient with the sum of all is \((alignments[name] ?? 0).shown), the average "
                 + "\((alignments.values.reduce(0, +) / Double(alignments.count)).shown)"
         }
         state.announced = state.weights

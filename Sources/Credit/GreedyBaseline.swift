@@ -26,10 +26,10 @@ package struct GreedyBaselineSettings: Sendable, Equatable {
             "remax_reward_clip", optional: nil, .above(0),
             "Clips r − b to ± this; off unless set (published code: 5) (arXiv:2310.10505).")
         discount = job.read(
-            "gamma", default: 1.0, .above(0, atMost: 1), "γⁿ⁻ᵗ(r − b) at token t of n (arXiv:2310.10505).")
+            "gamma", default: 1.0, .above(0, atMost: 1), "γ: token t of n gets γⁿ⁻ᵗ(r − b) (arXiv:2310.10505).")
         let compatibility: ReleaseCompatibility = job.read(
             "remax_compat", default: .none,
-            "release: gamma has one factor more at every token, the last included, as in the published code (arXiv:2310.10505)."
+            "release: one more factor of gamma at every token, including the last, as in the published code (arXiv:2310.10505)."
         )
         discountsLastToken = compatibility == .release
         self.penalty = penalty

@@ -57,7 +57,7 @@ package struct GroupBaselineSettings: Sendable, Equatable {
         )
         deadGroupsTakeKL = job.read(
             "kl_on_zero_std_groups", default: true,
-            "Whether the KL term of the loss acts on groups whose rewards are all equal, as in TRL. With false they move nothing."
+            "Whether the loss's KL term acts on groups with all rewards equal, as in TRL. With false, such groups change nothing."
         )
         epsilon = 1e-4
         self.penalty = penalty
@@ -66,7 +66,7 @@ package struct GroupBaselineSettings: Sendable, Equatable {
         if keepsApart, aggregation == .normalizeThenSum {
             job.refuse(
                 "multi_objective_aggregation",
-                "multi_objective_aggregation is normalize_then_sum, which normalizes the sum of the rewards, and with it what multipliers weigh; with constraints or gradient weights expected sum_then_normalize: each reward is normalized in its group, the weighted sum is not"
+                "multi_objective_aggregation is normalize_then_sum, which also normalizes the weighted sum and so undoes multipliers; with constraints or gradient weights expected sum_then_normalize, which normalizes each reward in its group and not the sum"
             )
         } else if keepsApart, penalty != nil {
             job.refuse(

@@ -120,7 +120,7 @@ extension HypervolumeWeighting: RewardController {
         update.metrics["dynamic_weights/front_size", .last] = Double(state.front.count)
         if abs(state.multiplier - state.announced) >= 0.25 {
             update.note =
-                "advantages count \(state.multiplier.shown) after \(state.announced.shown): the evaluation at step "
+                "advantages count \(state.multiplier.shown) instead of \(state.announced.shown): the evaluation at step "
                 + "\(evaluation.step) "
                 + (gain > 0
                     ? "adds \(gain.shown) to the hypervolume of the front"

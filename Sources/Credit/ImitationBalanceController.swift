@@ -43,37 +43,37 @@ package struct ImitationBalanceSettings: Sendable, Equatable {
     package init(reading job: inout SettingsReader) {
         let controller = job.read(
             "amft.controller", default: Controller.adaptive,
-            "adaptive moves μ along the meta-gradient and the entropy (AMFT, arXiv:2508.06944); fixed keeps amft.mu: a fixed mix, or with mu 0 after a warm-up SFT and then RL."
+            "adaptive moves μ by the meta-gradient and the entropy (AMFT, arXiv:2508.06944). fixed keeps amft.mu: a fixed mix, or with mu 0 after a warm-up, SFT and then RL."
         )
         self.controller = controller
         start = job.read(
             "amft.mu", default: 0.8, .from(0, to: 1),
             "μ at the start, the weight of imitation: L = μ·L_SFT + (1 − μ)·L_RL.")
-        let lowest = job.read("amft.mu_min", default: 0.05, .from(0, to: 1), "The least μ may become.")
-        let highest = job.read("amft.mu_max", default: 0.95, .from(0, to: 1), "The most μ may become.")
+        let lowest = job.read("amft.mu_min", default: 0.05, .from(0, to: 1), "The lowest value of μ.")
+        let highest = job.read("amft.mu_max", default: 0.95, .from(0, to: 1), "The highest value of μ.")
         metaEvery = job.read(
             "amft.meta_every", default: 20, .atLeast(1),
-            "Rollout steps between two meta-gradients, F. Each costs the gradients of both parts, and one on validation rows."
+            "F, rollout steps between meta-gradients. Each costs the gradients of both parts, and one on validation rows."
         )
         metaNorm = job.read(
             "amft.meta_norm", default: MetaNorm.cosine,
-            "cosine: the meta-gradient is the cosine of utility and mix, and its rate falls as 1/√k at the k-th. raw: dU/dμ itself, which has the size of learning_rate."
+            "cosine: the meta-gradient is the cosine between utility and mix, and its rate falls as 1/√k at the k-th. raw: dU/dμ itself, which scales with learning_rate."
         )
         metaRate = job.read(
             "amft.mu_learning_rate", default: 0.02, .atLeast(0), "η_μ: how far μ moves along the meta-gradient.")
         let entropyRate = job.read(
             "amft.entropy_learning_rate", default: 0.01, .atLeast(0),
-            "η_H: how far μ moves for each nat that the policy's mean entropy lies off its target.")
+            "η_H: how far μ moves per nat between the policy's mean entropy and its target.")
         let sign = job.read(
             "amft.entropy_sign", default: 1, SettingsBound("1 or -1") { $0 == 1 || $0 == -1 },
             "1: entropy above its target lowers μ, since reward sharpens a policy. -1: it raises μ.")
         self.entropyRate = entropyRate * Double(sign)
         entropyTarget = job.read(
             "amft.entropy_target", optional: nil, .atLeast(0),
-            "H* in nats a token; by default the mean entropy of the first amft.entropy_target_steps steps after the warm-up."
+            "H* in nats per token; by default the mean entropy of the first amft.entropy_target_steps steps after warm-up."
         )
         entropyTargetSteps = job.read(
-            "amft.entropy_target_steps", default: 1, .atLeast(1), "Rollout steps that H* is measured over.")
+            "amft.entropy_target_steps", default: 1, .atLeast(1), "Rollout steps over which H* is measured.")
         bounds = lowest < highest && controller == .adaptive ? lowest...highest : 0...1
         guard controller == .adaptive else {
             job.ignore(

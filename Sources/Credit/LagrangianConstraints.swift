@@ -216,11 +216,11 @@ extension LagrangianConstraints: RewardController {
         let text =
             "the multiplier of \(reached.name) has been at \(multiplier.shown) for 20 rollouts, \(reached.name) is "
             + "\(mean.shown) and must be \(reached.demand): a bounded multiplier can do no more. The other rewards "
-            + "weigh N − Σλ against it, so that what Σλ/(N − Σλ) comes to stays above −1/2 with tanh, and a policy "
-            + "far above its limits may never come down"
+            + "weigh N − Σλ against it, so with tanh the ratio Σλ/(N − Σλ) stays above −1/2, and a policy far above "
+            + "its limits may never come down"
         guard settings.onSaturation == .textbook else {
             return text
-                + ". multipliers.variant: textbook has no such bound, multipliers.on_saturation: textbook goes over "
+                + ". multipliers.variant: textbook has no such bound; multipliers.on_saturation: textbook switches "
                 + "to it"
         }
         let base = Double(constraints.count) - constraints.reduce(0) { $0 + self.multiplier(of: $1) }
@@ -228,7 +228,7 @@ extension LagrangianConstraints: RewardController {
         state.parameters = Dictionary(uniqueKeysWithValues: effective)
         state.velocities = [:]
         state.isTextbook = true
-        return text + "; from here on the multipliers are the textbook's, which have no bound"
+        return text + "; from here on multipliers are those of textbook, which have no bound"
     }
 
     /// A line when a multiplier has moved by a half, and by a tenth at least, since a line last told of it.

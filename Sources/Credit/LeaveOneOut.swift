@@ -24,7 +24,7 @@ package struct LeaveOneOutSettings: Sendable, Equatable {
         let clip: [Double] = job.read(
             "reward_clip_range", default: [],
             SettingsBound("in rising order, two of them or none") { $0.isEmpty || ($0.count == 2 && $0[0] < $0[1]) },
-            "Two numbers that a completion's weighted reward is clipped to before the KL penalty is taken off; off unless set."
+            "Two bounds that clip a completion's weighted reward before the KL penalty is subtracted; off unless set."
         )
         rewardClip = clip.count == 2 && clip[0] < clip[1] ? clip[0]...clip[1] : nil
         normalizesAdvantages = job.read(
@@ -32,12 +32,12 @@ package struct LeaveOneOutSettings: Sendable, Equatable {
         self.penalty = penalty
         job.check(
             !keepsApart || rewardClip == nil, "reward_clip_range",
-            "[] with constraints or gradient weights, where each reward would be clipped by itself: one far beyond its limit would be the bound for every completion, and teach nothing"
+            "[] with constraints or gradient weights, where each reward would be clipped separately: one far beyond its limit would equal the bound in every completion and teach nothing"
         )
         if keepsApart, normalizesAdvantages {
             job.refuse(
                 "normalize_advantages",
-                "normalize_advantages is true, which normalizes the sum of the rewards, and with it what multipliers weigh; with constraints or gradient weights expected false (stream_normalization normalizes each reward)"
+                "normalize_advantages is true, which normalizes the weighted sum and so undoes multipliers; with constraints or gradient weights expected false (stream_normalization normalizes each reward)"
             )
         }
     }

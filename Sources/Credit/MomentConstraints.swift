@@ -141,7 +141,7 @@ extension MomentConstraints: RewardController {
         let means = zip(moments, fit.means).map { "\($0.reward) \($1.shown) of \($0.target.shown)" }
         return
             "no weights give the completions of the last \(state.window.count) rollout steps the means of gdc.moments (\(means.joined(separator: ", "))): "
-            + "the policy hardly writes what would bring them there; its target moves on a nat a step"
+            + "the policy rarely writes what would; its target moves one nat per step"
     }
 
     /// What is kept of a group; `nil` with fewer than two completions that every moment's reward scored.

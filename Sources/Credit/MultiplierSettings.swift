@@ -89,41 +89,41 @@ package struct MultiplierSettings: Sendable, Equatable {
     package init(reading job: inout SettingsReader, isUsed: Bool) {
         let variant = job.read(
             "multipliers.variant", default: Variant.textbook,
-            "How constraints are held. textbook: λ ← [λ + η(θ − J)]₊. mu_ppo, xi_ppo, all_ppo, for at_least and at_most, equal, at_most: λ is bounded by a logistic function or tanh, and the other rewards weigh N − Σλ. ppo_sat: no multiplier, the reward −Σ((r − θ)/scale)² (arXiv:2310.04373)."
+            "How constraints are enforced. textbook: λ ← [λ + η(θ − J)]₊. mu_ppo (at_least, at_most), xi_ppo (equal), all_ppo (at_most): a logistic function or tanh bounds λ, and the other rewards weigh N − Σλ. ppo_sat: no multiplier, the reward −Σ((r − θ)/scale)² (arXiv:2310.04373)."
         )
         self.variant = variant
         learningRate = job.read(
             "multipliers.learning_rate", default: Self.learningRate(variant), .above(0),
-            "η of the dual step, one a rollout, on (θ − J)/scale.")
+            "η of the dual step on (θ − J)/scale, one per rollout.")
         momentum = job.read(
             "multipliers.momentum", default: Self.momentum(variant), .from(0, below: 1), "Momentum of the dual step.")
         maxGradientNorm = job.read(
             "multipliers.max_grad_norm", optional: variant.isBounded ? 0.5 : nil, .above(0),
-            "The norm that the dual gradients of all constraints are clipped to; null for none.")
+            "Clips the joint norm of all constraints' dual gradients; null for none.")
         initial = job.read(
             "multipliers.initial", default: 0.0, .from(-1e6, to: 1e6),
-            "The first λ of textbook; of the bounded forms the parameter ℓ, of which λ is the logistic function or tanh."
+            "The initial λ of textbook; for the bounded forms the initial ℓ, of which λ is the logistic function or tanh."
         )
         limit = job.read("multipliers.max", optional: nil, .above(0), "The largest |λ| of textbook; none unless set.")
         proportional = job.read(
             "multipliers.proportional", default: 0.0, .from(0, to: 1e6),
-            "K of textbook: λ is also K times how far the mean of the last rollouts, some five, is from the limit, in shares of scale (arXiv:2007.03964). It brakes before the limit is crossed; with 0 a mean circles around it."
+            "K for textbook: adds to λ K times the distance of the recent mean (about five rollouts) from the limit, as a share of scale (arXiv:2007.03964). It brakes before the limit is crossed; at 0 the mean circles around it."
         )
         isNormalized = job.read(
             "multipliers.normalize", default: true,
-            "Divides the weights of textbook by 1 + Σ|λ|, so that a large λ turns the update and does not lengthen it."
+            "Divides textbook's weights by 1 + Σ|λ|, so that a large λ turns the update without lengthening it."
         )
         isPerMinibatch = job.read(
             "multipliers.per_minibatch", default: false,
-            "Takes as many dual steps a rollout as the policy takes optimizer steps, as the published code does; all on the rollout's mean."
+            "Takes one dual step per optimizer step of the policy, as the published code does, all on the rollout's mean."
         )
         weighsLengths = job.read(
             "multipliers.length_weighted", default: false,
-            "Takes the mean that is held over the tokens of a rollout, each with the score of its completion, as the published code does: a long completion then counts more than a short one (arXiv:2310.04373)."
+            "Averages a constrained score over a rollout's tokens, each with its completion's score, as the published code does: long completions count more than short ones (arXiv:2310.04373)."
         )
         onSaturation = job.read(
             "multipliers.on_saturation", default: .warn,
-            "When a bounded |λ| has been above 0.98 for 20 rollouts: warn, or go on with textbook from the multiplier reached, λ/(N − Σλ)."
+            "When a bounded |λ| has been above 0.98 for 20 rollouts: warn, or switch to textbook from the multiplier reached, λ/(N − Σλ)."
         )
         job.ignore(
             "multipliers.max", "multipliers.normalize", "multipliers.proportional",

@@ -39,7 +39,7 @@ package struct RewardControl: Sendable {
 
     /// Controllers that may stand side by side.
     package static let stacks =
-        "one of constraints, dynamic_weights gradient or recap and weights by step for a reward, recap beside constraints on other rewards, and beside them dynamic_weights hypervolume, which multiplies all of them, and kl_target"
+        "one of constraints, dynamic_weights gradient, recap and weights by step per reward; recap together with constraints on other rewards; and with any of them dynamic_weights hypervolume, which multiplies all, and kl_target"
 
     /// What is known of a reward before the run.
     package struct Reward: Sendable {
@@ -63,24 +63,24 @@ package struct RewardControl: Sendable {
         let names = given.map(\.name)
         let weights: RewardWeights? = job.read(
             "reward_weights", optional: nil,
-            "One factor per reward: a list in their order, or a section by name. A factor may be weights by optimizer step, {0: 1.0, 500: 0.2}. Combined reward = Σ weight × score over the rewards that scored. By default 1, of a constrained reward 0. A reward of weight 0 is a shadow: scored, logged and watched, not learned from."
+            "One weight per reward: a list in their order, or a section by name. A weight may depend on the optimizer step, {0: 1.0, 500: 0.2}. Combined reward = Σ weight × score over the rewards that scored. By default 1, or 0 for a constrained reward. A reward of weight 0 is a shadow: scored, logged and watched, not learned from."
         )
         let interpolation = job.read(
             "reward_weight_interpolation", default: WeightCurve.Interpolation.linear,
-            "Between two steps of a weight: linear, on the line between them, or steps, the earlier one's. Before the first and after the last the weight stays."
+            "Between two steps of a weight: linear interpolates, steps keeps the earlier one's. Before the first and after the last, the weight is constant."
         )
         let constraints: [Constraint] = job.read(
             "constraints", default: [],
-            "Limits on the mean score of rewards, each {reward, limit, kind: at_least|at_most|equal, scale, name}. Their weights are multipliers (arXiv:2310.04373); scale, which the distance to the limit is divided by, is 1, or |limit| where that is larger. Every method with advantages takes them; the other rewards keep their reward_weights. With bvpo.online they are limits on each completion: one that does not keep them is never chosen."
+            "Limits on the mean score of rewards, each {reward, limit, kind: at_least|at_most|equal, scale, name}. Their weights are multipliers (arXiv:2310.04373). scale divides the distance to the limit: by default 1, or |limit| if larger. Every method with advantages takes them; the other rewards keep their reward_weights. With bvpo.online they limit each completion: one that breaks them is never chosen."
         )
         multipliers = MultiplierSettings(reading: &job, isUsed: !constraints.isEmpty)
         normalization = job.read(
             "stream_normalization", default: .rewards,
-            "With constraints each reward has its own advantages. rewards: each is brought to mean 0 and deviation 1 over the step before they are added, the KL is left as it is; all: the KL too, so that beta cancels; none. grpo and soft_grpo have scale_rewards for that."
+            "With constraints, each reward has its own advantages. rewards: each is normalized to mean 0 and deviation 1 over the step before they are added, the KL is not; all: the KL too, so that beta cancels; none. grpo and soft_grpo use scale_rewards instead."
         )
         gradientShareSteps = job.read(
             "gradient_share_steps", default: 0, .from(0, to: 1_000_000),
-            "Rollout steps from one measurement of each reward's share of the gradient to the next, rewards/NAME/gradient_share, at a forward and a backward pass for each reward; 0 measures none."
+            "Measures each reward's share of the gradient, rewards/NAME/gradient_share, every so many rollout steps, at a forward and a backward pass per reward; 0 measures none."
         )
         job.ignore("gradient_share_steps", when: names.count < 2)
         dynamic = DynamicWeightSettings(reading: &job)
@@ -100,7 +100,8 @@ package struct RewardControl: Sendable {
         let isZero = curves.allSatisfy { curve in curve.points.allSatisfy { $0.weight == 0 } }
         if weights != nil, !curves.isEmpty, isZero, constraints.isEmpty {
             job.refuse(
-                "reward_weights", "reward_weights are all 0; expected one of another weight: nothing would be learned")
+                "reward_weights",
+                "reward_weights are all 0, so nothing would be learned; expected at least one other")
         }
         var scheduled: [String: WeightCurve] = [:]
         for (name, curve) in zip(names, curves) where !curve.isConstant { scheduled[name] = curve }
@@ -114,7 +115,7 @@ package struct RewardControl: Sendable {
         for constraint in self.constraints where scheduled[constraint.reward] != nil {
             job.refuse(
                 "reward_weights",
-                "reward_weights has weights by step for \(constraint.reward), whose weight is the multiplier of a constraint; a weight has one owner. Allowed is \(Self.stacks)"
+                "reward_weights has weights by step for \(constraint.reward), whose weight is the multiplier of a constraint; a weight has one owner. Allowed: \(Self.stacks)"
             )
         }
         let isApart =
@@ -143,14 +144,14 @@ package struct RewardControl: Sendable {
                 continue
             }
             if found.contains(where: { $0.reward == reward.name }) {
-                job.refuse("gdc.moments", "gdc.moments has two targets of \(reward.name); expected one of a reward")
+                job.refuse("gdc.moments", "gdc.moments has two targets for \(reward.name); expected one per reward")
                 continue
             }
             found.append(MomentTarget(reward.name, target: moment.target))
             if let range = reward.range, moment.target <= range.lowerBound || moment.target >= range.upperBound {
                 job.refuse(
                     "gdc.moments",
-                    "gdc.moments: \(reward.name) is to be \(moment.target.shown) on average, and its scores lie from \(range.lowerBound.shown) to \(range.upperBound.shown); expected a target between them. What every completion is to have is a weight in reward_weights with a small beta"
+                    "gdc.moments: \(reward.name) should average \(moment.target.shown), but its scores lie from \(range.lowerBound.shown) to \(range.upperBound.shown); expected a target between them. For what every completion should have, set a weight in reward_weights and a small beta"
                 )
             }
             let weight = zip(rewards.names, rewards.weights).first { $0.0 == reward.name }?.1 ?? 1

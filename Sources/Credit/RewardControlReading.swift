@@ -103,7 +103,7 @@ struct RewardControlReading {
                 : "reward_weights by step (of \(scheduled.joined(separator: ", ")))"
             job.refuse(
                 key,
-                "dynamic_weights.method is recap, which sets the weights of the rewards, and so does \(other); a weight has one owner. Allowed is \(RewardControl.stacks)"
+                "dynamic_weights.method is recap, which sets the weights of the rewards, and so does \(other); a weight has one owner. Allowed: \(RewardControl.stacks)"
             )
         }
         if dynamic.comparesGradients, hasConstraints || !scheduled.isEmpty {
@@ -111,7 +111,7 @@ struct RewardControlReading {
                 hasConstraints ? "constraints" : "reward_weights by step (of \(scheduled.joined(separator: ", ")))"
             job.refuse(
                 key,
-                "dynamic_weights.method is gradient, which sets the weights of the rewards, and so do \(other); a weight has one owner. Allowed is \(RewardControl.stacks)"
+                "dynamic_weights.method is gradient, which sets the weights of the rewards, and so do \(other); a weight has one owner. Allowed: \(RewardControl.stacks)"
             )
         }
         if dynamic.comparesGradients, namesAreFinal, rewards.count == 1 {
@@ -161,7 +161,7 @@ struct RewardControlReading {
             guard weight > 0 else {
                 job.refuse(
                     "reward_weights",
-                    "reward_weights has \(weight.shown) for \(reward.name), and dynamic_weights.method recap measures how far a reward is from its largest score, which a cost moves away from as it gets better; expected a number of at least 0, or constraints on \(reward.name)"
+                    "reward_weights has \(weight.shown) for \(reward.name), and dynamic_weights.method recap measures how far a reward is from its largest score; a cost moves away from that as it improves; expected a number of at least 0, or constraints on \(reward.name)"
                 )
                 continue
             }
@@ -169,7 +169,7 @@ struct RewardControlReading {
                 guard let top = reward.range?.upperBound, top < Self.open else {
                     job.refuse(
                         "dynamic_weights.ceilings",
-                        "dynamic_weights.method is recap, which measures how far \(reward.name) is from its largest score, and nobody says what that is; set dynamic_weights.ceilings, one number a reward"
+                        "dynamic_weights.method is recap, which measures how far \(reward.name) is from its largest score, and that is unknown; set dynamic_weights.ceilings, one number per reward"
                     )
                     continue
                 }

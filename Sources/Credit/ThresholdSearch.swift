@@ -95,23 +95,23 @@ package struct ThresholdSearchSettings: Sendable, Equatable {
     package init?(reading job: inout SettingsReader, constraints: [Constraint], rewards: [String]?) {
         let gold: String? = job.read(
             "threshold_search.gold", optional: nil,
-            "Looks for the limits of all constraints within the run (Nelder-Mead, arXiv:2310.04373): the reward whose evaluated mean is to be as large as possible. Each constraint needs low and high, the limit below high; evaluations (eval_steps) must be on rows that no result is reported on."
+            "The reward whose evaluated mean a search within the run maximizes by moving the limits of all constraints (Nelder-Mead, arXiv:2310.04373). Each constraint needs low and high, the limit below high; evaluations (eval_steps) must be on rows that no result is reported on."
         )
         let maxRollouts = job.read(
             "threshold_search.max_rollouts", default: 100, .atLeast(1),
-            "Rollouts after which the limits stay at the best point's.")
+            "Rollouts after which the limits stay at the best point.")
         let perPoint: Int? = job.read(
             "threshold_search.rollouts_per_point", optional: nil, .atLeast(1),
-            "Most rollouts of one point; a tenth of max_rollouts unless set.")
+            "Most rollouts per point; a tenth of max_rollouts unless set.")
         let reach = job.read(
             "threshold_search.reach", default: 0.05, .above(0),
             "A point is reached when every mean is within this share of its limit.")
         let tolerance = job.read(
             "threshold_search.tolerance", default: 0.01, .atLeast(0),
-            "The search ends when gold over the simplex has a smaller deviation.")
+            "The search ends when gold's deviation over the simplex is smaller.")
         let cache = job.read(
             "threshold_search.cache_distance", default: 5e-3, .atLeast(0),
-            "A point this near a known one in every limit takes its value.")
+            "A point this close to a known one in every limit takes its value.")
         guard let gold else {
             job.ignore(
                 "threshold_search.max_rollouts", "threshold_search.rollouts_per_point", "threshold_search.reach",

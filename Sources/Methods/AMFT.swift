@@ -12,7 +12,7 @@ package import Records
 package struct AMFTMethod: Method {
     package static let name = "amft"
     package static let title =
-        "Imitation and reward in one step, weighed by a meta-gradient and the entropy (the idea of arXiv:2508.06944); a fixed mix, and SFT and then RL, with amft.controller: fixed"
+        "Imitation and reward in one step, weighed by a meta-gradient and the entropy (the idea of arXiv:2508.06944); amft.controller: fixed gives a fixed mix, or SFT and then RL"
     package static let defaults = rlMethods.methods[0].defaults
 
     /// What `amft.rl` may name.
@@ -35,7 +35,7 @@ package struct AMFTMethod: Method {
     private static func rlMethod(_ job: inout SettingsReader) -> (method: any Method.Type, variant: Preset?) {
         let name = job.read(
             "amft.rl", default: GRPOMethod.name, .oneOf(rlMethods.names),
-            "The method that learns from rewards; the job has its keys too.")
+            "The method that learns from rewards; the job takes its keys too.")
         return rlMethods.method(named: name) ?? (GRPOMethod.self, nil)
     }
 
@@ -43,7 +43,7 @@ package struct AMFTMethod: Method {
         var plan = Self.rlMethod(&job).method.init(reading: &job, shared).plan
         let warmup = job.read(
             "amft.warmup_steps", default: 50, .atLeast(0),
-            "Optimizer steps at the start that only imitate, W. The entropy target is measured after them.")
+            "W, optimizer steps at the start that only imitate. The entropy target is measured after them.")
         let balance = ImitationBalanceSettings(reading: &job)
         let demonstrations = DemonstrationSettings(reading: &job, mayHaveOwnOrder: true)
         if demonstrations.order == .own {
@@ -53,7 +53,7 @@ package struct AMFTMethod: Method {
         if plan.softThinking != nil, utility?.utility == .reward {
             job.refuse(
                 "amft.utility",
-                "amft.utility is reward, whose gradient is that of words; with amft.rl soft_grpo expected loss")
+                "amft.utility is reward, whose gradient is over words; with amft.rl soft_grpo expected loss")
         }
         if plan.rethinking != nil {
             job.refuse(
@@ -111,23 +111,23 @@ package struct UtilitySettings: Sendable {
     init?(reading job: inout SettingsReader, _ shared: SharedSettings, isWanted: Bool) {
         let path: String? = job.read(
             "amft.validation", optional: nil,
-            "A file or folder of held-out rows that the meta-gradient is taken on. None of them may be trained on or stand in the test split. Without it μ moves by the entropy alone."
+            "A file or folder of held-out rows for the meta-gradient. None may be trained on or be in the test split. Without it, μ moves by the entropy alone."
         )
         split = job.read(
             "amft.validation_split", default: "validation", "Which file of the folder the held-out rows are in.")
         utility = job.read(
             "amft.utility", default: Utility.reward,
-            "What imitation is weighed for: the reward of fresh completions of held-out rows, or minus the loss of their demonstrations."
+            "What the mix should improve on held-out rows: reward, of fresh completions, or loss, minus that of their demonstrations."
         )
         let reward: String? = job.read(
             "amft.utility_reward", optional: nil,
-            "The reward that the utility is, such as the task's own; by default the job's rewards with their weights, each counted as in training."
+            "The reward used as the utility, such as the task's own; by default the job's weighted rewards, each counted as in training."
         )
         prompts = job.read(
-            "amft.validation_prompts", default: 16, .from(1, to: 1_000_000), "Held-out rows of a meta-gradient.")
+            "amft.validation_prompts", default: 16, .from(1, to: 1_000_000), "Held-out rows per meta-gradient.")
         generations = job.read(
             "amft.validation_generations", default: 8, .from(2, to: 65_535),
-            "Completions of each held-out row, which are compared with each other.")
+            "Completions per held-out row, compared with each other.")
         let own = shared.rewards ?? RewardCombination(names: ["reward"])
         rewards =
             reward.map { name in

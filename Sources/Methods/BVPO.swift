@@ -16,7 +16,7 @@ package struct BVPOMethod: Method {
 
     package static let name = "bvpo"
     package static let title =
-        "Bias-variance optimised preference optimization of models that think (arXiv:2510.05095), on a file of plumbline pairs make, or with bvpo.online on pairs made anew in every step"
+        "Bias-variance optimised preference optimization of thinking models (arXiv:2510.05095), on a file from plumbline pairs make, or with bvpo.online on pairs made in every step"
     package static let defaults = MethodDefaults(batches: nil, comparesPairs: true)
 
     package static func defaults(reading job: inout SettingsReader) -> MethodDefaults {
@@ -33,15 +33,15 @@ package struct BVPOMethod: Method {
     package init(reading job: inout SettingsReader, _ shared: SharedSettings) {
         let isOnline = job.read(
             "bvpo.online", default: false,
-            "true samples num_generations completions of every prompt with thinking and as many without in each step, and pairs the best with the worst of each; false reads pairs from the set."
+            "true: each step samples num_generations completions per prompt with thinking and as many without, and pairs the best with the worst of each. false: pairs are read from the set."
         )
         let alpha = job.read(
             "bvpo.alpha", default: 0.5, .from(0, to: 1),
-            "α, what the pairs with thinking count: L = α·L_thinking + (1 − α)·L_empty. Where it is estimated it begins here."
+            "α, the weight of the pairs with thinking: L = α·L_thinking + (1 − α)·L_empty. If estimated, it starts here."
         )
         let mode = job.read(
             "bvpo.alpha_mode", default: AlphaMode.fixed,
-            "fixed leaves α. estimated moves it towards the α that makes the gradient's mean squared error least (arXiv:2510.05095, Th. 2), from fresh traces of a few pairs; only with pairs of a file, loss_type sigmoid and without label_smoothing."
+            "fixed keeps α. estimated moves it towards the α that minimizes the gradient's mean squared error (arXiv:2510.05095, Th. 2), from fresh traces of a few pairs; only with pairs from a file, loss_type sigmoid and no label_smoothing."
         )
         let calibration = ThinkingBalanceCalibration(reading: &job, isWanted: mode == .estimated)
         let thinking = ThinkingSettings(reading: &job)
@@ -70,7 +70,7 @@ package struct BVPOMethod: Method {
             if job.entry("dynamic_sampling")?.value == true.yaml {
                 job.refuse(
                     "dynamic_sampling",
-                    "dynamic_sampling is true, which would keep a prompt with thinking and leave it out without, and bvpo.online divides both kinds of pairs by the same prompts; expected false"
+                    "dynamic_sampling is true, which may keep a prompt with thinking and drop it without, and bvpo.online needs the same prompts for both; expected false"
                 )
             }
         }
@@ -102,13 +102,13 @@ package struct BVPOMethod: Method {
         if let equal = control.constraints.first(where: { $0.kind == .equal }) {
             job.refuse(
                 "constraints",
-                "constraints: \(equal.name) is \(equal.kind.rawValue), and \(name) keeps limits completion by completion; expected at_least or at_most"
+                "constraints: \(equal.name) is \(equal.kind.rawValue), and \(name) applies limits to each completion; expected at_least or at_most"
             )
         }
         if control.multipliers.variant != .textbook {
             job.refuse(
                 "multipliers.variant",
-                "multipliers.variant is \(control.multipliers.variant.rawValue), and \(name) has no multipliers: what does not keep a limit is never chosen"
+                "multipliers.variant is \(control.multipliers.variant.rawValue), and \(name) has no multipliers: a completion that breaks a limit is never chosen"
             )
         }
         if control.search != nil {
@@ -183,24 +183,24 @@ package struct ThinkingBalanceCalibration: Sendable, Equatable {
             "bvpo.calibration_steps", default: 50, .atLeast(1), "Optimizer steps between two estimates of α.")
         prompts = job.read(
             "bvpo.calibration_prompts", default: 32, .atLeast(2),
-            "Prompts with both pairs that an estimate looks at, spread over the set.")
+            "Prompts with both pairs used per estimate, spread over the set.")
         traces = job.read(
             "bvpo.calibration_traces", default: 4,
             SettingsBound("that is even and at least 4") { $0 >= 4 && $0.isMultiple(of: 2) },
-            "Fresh traces for each side of a pair, whose gradients' spread is the variance of thinking.")
+            "Fresh traces per side of a pair; the spread of their gradients is the variance of thinking.")
         marginalTraces = job.read(
             "bvpo.calibration_marginal_traces", default: 16,
             SettingsBound("that is even and at least 2") { $0 >= 2 && $0.isMultiple(of: 2) },
-            "Further traces, over whose mean probability the ideal gradient is taken.")
+            "Further traces; the ideal gradient uses their mean probability.")
         traceLength = job.read(
             "bvpo.calibration_trace_length", default: 512, .from(1, to: 1_000_000),
-            "Tokens a fresh trace may have; one that is not closed by then is left out and counted.")
+            "Most tokens of a fresh trace; one not closed by then is left out and counted.")
         weights = job.read(
             "bvpo.calibration_weights", default: .lastBlock,
-            "Whose gradients are compared: last_block, those of the last transformer block, or all.")
+            "Which gradients are compared: last_block, those of the last transformer block, or all.")
         sketchSize = job.read(
             "bvpo.calibration_sketch", default: 4096, .from(16, to: 1 << 20),
-            "Numbers of a gradient's count-sketch, which keeps inner products on average.")
+            "Size of a gradient's count-sketch, which keeps inner products on average.")
         guard !isWanted else { return }
         job.ignore(
             "bvpo.calibration_steps", "bvpo.calibration_prompts", "bvpo.calibration_traces",

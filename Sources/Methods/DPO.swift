@@ -63,15 +63,15 @@ package struct PairPlan: Sendable, Equatable {
         }
         maxLength = job.read(
             "max_length", default: 1024, .atLeast(2),
-            "Tokens that a prompt with one of its completions may have, at most the model's context. A pair whose prompt alone fills it is left out and counted."
+            "Most tokens of a prompt with one of its completions, at most the model's context. A pair whose prompt alone fills it is left out and counted."
         )
         truncation = job.read(
             "truncation_mode", default: thinking == nil ? usual : .drop,
-            "What becomes of a completion beyond max_length: keep_start cuts its end off as TRL does, drop leaves the pair out. Both are counted. bvpo leaves pairs out, since an answer behind its thinking is not cut, and so does reward_model, as TRL does."
+            "What happens to a completion beyond max_length: keep_start cuts off its end as TRL does, drop leaves the pair out. Both are counted. bvpo drops, since an answer after its thinking must not be cut, and so does reward_model, as in TRL."
         )
         let precomputes = job.read(
             "precompute_ref_log_probs", default: needsReference,
-            "Works out the reference's log-probs of all pairs once, before the first step, and keeps them in the run folder; no reference is held while training. false computes them in every step (TRL's default). The result is the same."
+            "Computes the reference's log-probs of all pairs once, before the first step, and keeps them in the run folder; no reference is loaded while training. false computes them in every step (TRL's default). The result is the same."
         )
         precomputesReference = needsReference && precomputes
         job.check(

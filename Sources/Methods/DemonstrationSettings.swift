@@ -26,20 +26,20 @@ package struct DemonstrationSettings: Sendable, Equatable {
     package init(reading job: inout SettingsReader, mayHaveOwnOrder: Bool) {
         path = job.read(
             "demonstrations.path", optional: nil,
-            "A file or folder of demonstrations, found by what their prompts say; by default the completions of the prompt rows."
+            "A file or folder of demonstrations, matched by prompt text; by default the completions of the prompt rows."
         )
         split = job.read(
-            "demonstrations.split", default: "train", "Which file of the folder demonstrations are read from.")
+            "demonstrations.split", default: "train", "Which file of the folder to read demonstrations from.")
         order = job.read(
             "demonstrations.order", default: Order.prompts,
-            "prompts: a step imitates the demonstrations of the prompts that it samples. own: demonstrations come in an order of their own, so that a few serve many prompts."
+            "prompts: a step imitates the demonstrations of the prompts it samples. own: demonstrations come in their own order, so that a few serve many prompts."
         )
         perStep = job.read(
             "demonstrations.per_step", optional: nil, .from(1, to: 1_000_000),
-            "Demonstrations of a step with demonstrations.order own; by default as many as it has prompts.")
+            "Demonstrations per step with demonstrations.order own; by default as many as prompts.")
         missing = job.read(
             "demonstrations.missing", default: Missing.error,
-            "What becomes of a prompt without a demonstration: error ends the run before it starts, skip learns from its completions alone."
+            "What happens to a prompt without a demonstration: error ends the run before it starts, skip learns from its completions alone."
         )
         job.ignore("demonstrations.split", when: path == nil)
         job.ignore("demonstrations.per_step", when: order == .prompts)

@@ -8,7 +8,7 @@ package import Records
 package struct DistillMethod: Method {
     package static let name = "distill"
     package static let title =
-        "On-policy distillation from a teacher (arXiv:2306.13649), with TRL's names of GKD: reverse KL over the whole vocabulary on the policy's own completions unless set otherwise"
+        "On-policy distillation from a teacher (arXiv:2306.13649), with TRL's GKD names: by default reverse KL over the whole vocabulary on the policy's own completions"
     package static let defaults = MethodDefaults(batches: .init(), needsRewards: false)
     package static let presets = [
         Preset(
@@ -27,16 +27,16 @@ package struct DistillMethod: Method {
         let loss = DistillationSettings(reading: &job, hasRewards: hasRewards)
         let weight = job.read(
             "distill.reward_weight", default: 1.0, .atLeast(0),
-            "What the rewards' advantages, by all their weights and multipliers, count beside the teacher. Without reward_funcs the teacher is all there is."
+            "Weight of the rewards' advantages, after their own weights and multipliers, beside the teacher. Without reward_funcs, only the teacher counts."
         )
         job.ignore("distill.reward_weight", when: !hasRewards)
         let lambda = job.read(
             "lmbda", default: 1.0, .from(0, to: 1),
-            "Share of the steps on the policy's own completions (TRL's name; there a probability, here an even spread). The others take demonstrations, or with seq_kd the teacher's completions."
+            "Share of steps on the policy's own completions (TRL's name; there a probability, here an even spread). The others take demonstrations, or with seq_kd the teacher's completions."
         )
         let takesTeachers = job.read(
             "seq_kd", default: false,
-            "Whether the steps that are not on the policy's own completions take completions that the teacher samples, instead of demonstrations."
+            "Whether steps not on the policy's own completions take completions sampled from the teacher instead of demonstrations."
         )
         let demonstrations = DemonstrationSettings(reading: &job, mayHaveOwnOrder: true)
         let learning = RolloutLearning(

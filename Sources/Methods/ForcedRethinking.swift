@@ -38,49 +38,51 @@ package struct ForcedRethinking: Sendable, Equatable {
     package init?(reading job: inout SettingsReader, maxCompletionLength: Int) {
         probability = job.read(
             "forced_rethinking.probability", default: 0.0, .from(0, to: 1),
-            "How often a completion that has ended is made to go on with a doubt (the paper: 0.65); 0 is off. A continuation replaces it where its answer is right (arXiv:2504.08837)."
+            "How often a finished completion is made to go on with a doubt (the paper: 0.65); 0 is off. The continuation replaces it if its answer is right (arXiv:2504.08837)."
         )
         reward = job.read(
-            "forced_rethinking.reward", optional: nil, "The reward that says what is right; the only reward unless set."
+            "forced_rethinking.reward", optional: nil,
+            "The reward that decides what is right; the only reward unless set."
         )
         rightFrom = job.read(
-            "forced_rethinking.right_from", default: 1.0, .from(-1e9, to: 1e9), "The least score of a right answer.")
+            "forced_rethinking.right_from", default: 1.0, .from(-1e9, to: 1e9), "The lowest score of a right answer.")
         cutProbability = job.read(
             "forced_rethinking.cut_probability", default: 0.5, .from(0, to: 1),
-            "How often the completion is cut back to before its answer first.")
+            "How often the completion is first cut back to before its answer.")
         answerMarkers = job.read(
             "forced_rethinking.answer_markers", default: ["\\boxed", "<answer>", "####"],
-            "What an answer begins with; the last occurrence of one of these is where a completion is cut. One without any gives no answer."
+            "How an answer begins; a completion is cut at the last occurrence of any of these. One without any gives no answer."
         )
         let least = job.read(
-            "forced_rethinking.min_tokens", default: 31, .from(1, to: 1_000_000), "Least tokens of a kept continuation."
+            "forced_rethinking.min_tokens", default: 31, .from(1, to: 1_000_000),
+            "Fewest tokens of a kept continuation."
         )
         let most = job.read(
             "forced_rethinking.max_tokens", default: 1023, .from(1, to: 1_000_000),
-            "Most tokens of a kept continuation, and the room that a completion must have left to be eligible; the words of the doubt leave min_tokens of it, or are not said."
+            "Most tokens of a kept continuation, and the room that a completion must have left to be eligible; a doubt that would leave less than min_tokens is not added."
         )
         tokens = least...max(least, most)
         mostDoubts = job.read(
             "forced_rethinking.max_waits", default: 4, .from(0, to: 1_000), "Most times a kept completion says wait.")
         perPrompt = job.read(
             "forced_rethinking.per_prompt", default: 2, .from(1, to: 65_535),
-            "Most completions of a prompt that are replaced.")
+            "Most completions replaced per prompt.")
         easyShare = job.read(
             "forced_rethinking.easy_share", default: 0.7, .from(0, to: 1),
-            "Above this share of right completions in a group its wrong ones are left alone.")
+            "If more than this share of a group is right, its wrong ones are left alone.")
         imitationWeight = job.read(
             "forced_rethinking.sft_coef", default: 0.05, .atLeast(0),
-            "Weight of the loss that imitates the kept continuations beside the method's own.")
+            "Weight of the loss that imitates the kept continuations, added to the method's own.")
         naturalBonus = job.read(
             "forced_rethinking.natural_bonus", default: 0.0, .from(0, to: 1e9),
-            "What the reward of a right completion gains that says wait once or twice without being made to (the paper: 0.1)."
+            "Reward bonus for a right completion that says wait once or twice without being made to (the paper: 0.1)."
         )
         naturalPenalty = job.read(
             "forced_rethinking.natural_penalty", default: 0.0, .from(0, to: 1e9),
-            "What each wait that was not forced costs any other completion (the paper: 0.2), down to a reward of -0.1.")
+            "Penalty per wait that was not forced in any other completion (the paper: 0.2), down to a reward of -0.1.")
         noAnswerReward = job.read(
             "forced_rethinking.no_answer_reward", optional: nil, .from(-1e9, to: 1e9),
-            "The most that a completion earns in which none of answer_markers stands, its format is wrong (the paper: -0.1); unset leaves what the reward says."
+            "The most that a completion without any of answer_markers, so in the wrong format, can earn (the paper: -0.1); unset keeps its reward."
         )
         let movesScores = naturalBonus > 0 || naturalPenalty > 0 || noAnswerReward != nil
         guard probability > 0 else {

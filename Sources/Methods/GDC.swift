@@ -8,7 +8,7 @@ package import Records
 package struct GDCMethod: Method {
     package static let name = "gdc"
     package static let title =
-        "Distributional control (arXiv:2012.11635, 2205.11275): the forward KL to the reference policy reweighed by exp(reward/beta)"
+        "Distributional control (arXiv:2012.11635, 2205.11275): the forward KL to the reference policy reweighted by exp(reward/beta)"
     package static let defaults = MethodDefaults(
         batches: .init(least: (2, "the normalizer of a prompt's target is their mean")))
 

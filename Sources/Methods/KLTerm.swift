@@ -49,12 +49,12 @@ struct KLTerm {
         )
         let placement = job.read(
             "kl_placement", default: form.placement,
-            "Where the KL term stands: loss (GRPO) or reward, where a completion's estimates are summed and taken from its reward before the baseline. Only grpo may have it elsewhere than its paper (arXiv:2402.03300)."
+            "Where the KL term goes: loss (GRPO), or reward, where a completion's estimates are summed and subtracted from its reward before the baseline. Only grpo may place it elsewhere than its paper (arXiv:2402.03300)."
         )
         let fallback: Estimator = placement == .reward ? .k1 : form.estimator
         estimator = job.read(
             "kl_estimator", default: fallback,
-            "With d = log π − log π_ref of the sampled token: k1 = d, k2 = d²/2, k3 = e^(−d) − 1 + d. In the loss k2 descends the KL(π‖π_ref) of the next-token distribution at each visited state and k3 the KL(π_ref‖π) of it (k3 times the token's ratio, as grpo has it: KL(π‖π_ref), too); in the reward only k1 does, and it is the gradient of the KL of whole completions where a token gets the sum to go. full, in grpo's loss: Σ_v π(v)·(log π(v) − log π_ref(v)) at each token's position, without the noise of the sampled token; the reference's pass is then part of every update."
+            "With d = log π − log π_ref of the sampled token: k1 = d, k2 = d²/2, k3 = e^(−d) − 1 + d. In the loss, k2 descends the next-token KL(π‖π_ref) at each visited state and k3 the next-token KL(π_ref‖π) (times the token's ratio, as in grpo, also KL(π‖π_ref)). In the reward, only k1 has a KL's gradient: that of whole completions if a token gets the sum to go. full, in grpo's loss: Σ_v π(v)·(log π(v) − log π_ref(v)) at each token's position, without the noise of the sampled token; every update then includes a reference pass."
         )
         self.placement = placement
         coefficient = form.leftOutBy == nil ? beta : 0
@@ -74,12 +74,12 @@ struct KLTerm {
         if estimator == .full, !form.takesExact || placement == .reward {
             job.refuse(
                 "kl_estimator",
-                "kl_estimator is full, which stands in grpo's loss; expected \(fallback.rawValue) for \(form.method)"
+                "kl_estimator is full, which is for grpo's loss; expected \(fallback.rawValue) for \(form.method)"
                     + (form.takesExact ? " with kl_placement reward" : ""))
         } else if coefficient > 0, placement == .reward, estimator != .k1 {
             job.refuse(
                 "kl_estimator",
-                "kl_estimator is \(estimator.rawValue), and the KL term stands in the reward, where its own gradient is lost: near the reference what is left of \(estimator.rawValue) vanishes, and further on it points away from it; expected k1"
+                "kl_estimator is \(estimator.rawValue) with the KL term in the reward, where its own gradient is lost: what remains of \(estimator.rawValue) vanishes near the reference, and further away points away from it; expected k1"
             )
         } else if form.estimator == .k2, placement == .loss, estimator != .k2 {
             job.refuse(

@@ -7,7 +7,7 @@ package import Records
 package struct LUFFYMethod: Method {
     package static let name = "luffy"
     package static let title =
-        "LUFFY (arXiv:2504.14945): of num_generations completions of a prompt one is its demonstration, learned from off-policy with shaped weights"
+        "LUFFY (arXiv:2504.14945): one of a prompt's num_generations completions is its demonstration, learned off-policy with shaped weights"
     package static let defaults = MethodDefaults(
         batches: .init(least: (2, "one of them is the demonstration")))
     package static let presets = [

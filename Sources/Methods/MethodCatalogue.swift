@@ -57,11 +57,11 @@ package struct MethodCatalogue: Sendable {
     package func choose(_ job: inout SettingsReader) -> any Method.Type {
         let name = job.read(
             "algorithm", default: GRPOMethod.name, .oneOf(names),
-            "The method: its loss, credit rule and step recipe, with TRL's defaults. dr_grpo, dapo, gspo and cispo are grpo with the values of their papers. plumbline explain NAME says what a method reads."
+            "The method: its loss, credit rule and step recipe, with TRL's defaults. dr_grpo, dapo, gspo and cispo are grpo with their papers' values. plumbline explain NAME lists what a method reads."
         )
         let presetName: String? = job.read(
             "preset", optional: nil, .oneOf(presetNames),
-            "A paper's settings with its sizes; a key of the job wins over them. --dry-run shows every value.")
+            "A paper's settings, sizes included; keys of the job override them. --dry-run shows every value.")
         let named = method(named: name)
         guard let presetName, let (method, preset) = preset(named: presetName) else {
             if let variant = named?.variant { fill(in: variant, of: named?.method, from: "algorithm: \(name)", &job) }

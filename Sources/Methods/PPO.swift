@@ -23,15 +23,15 @@ package struct PPOMethod: Method {
         loss.hasKLHead = keepsApart && kl.penalty(.oneStep) != nil
         let sharesTrunk = job.read(
             "critic_shares_trunk", default: false,
-            "The critic is a linear head on the policy's own trunk instead of a model of its own. One optimizer, one loss: policy + vf_coef × value; the memory of a second model and its passes are saved. The head starts at 0 (arXiv:1707.06347)."
+            "Makes the critic a linear head on the policy's own trunk instead of a separate model. One optimizer, one loss: policy + vf_coef × value; saves the memory and the passes of a second model. The head starts at 0 (arXiv:1707.06347)."
         )
         let model: String? = job.read(
             "critic_model_name_or_path", optional: nil,
-            "The model the critic starts from; model_name_or_path unless set. Its value head starts at 0, or is a reward model's own where this names a sequence classifier with one label (arXiv:1707.06347). With use_peft the head and adapters are trained on it: those it names, or fresh ones; a base that is the policy's is in memory once."
+            "The model the critic starts from; model_name_or_path unless set. Its value head starts at 0, or as the reward model's head if this is a sequence classifier with one label (arXiv:1707.06347). With use_peft, the head and adapters are trained on it: those it names, or fresh ones; a base shared with the policy is in memory once."
         )
         let rate = job.read(
             "critic_learning_rate", default: 1e-5, .from(0, to: 1e6),
-            "The critic's own learning rate; its adapters, with use_peft, want about ten times a whole model's, as the policy's do."
+            "The critic's own learning rate; with use_peft, adapters need about ten times a whole model's, as the policy's do."
         )
         job.ignore("critic_learning_rate", when: sharesTrunk)
         if sharesTrunk, let model {

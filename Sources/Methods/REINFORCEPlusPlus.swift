@@ -19,7 +19,7 @@ package struct REINFORCEPlusPlusMethod: Method {
     package init(reading job: inout SettingsReader, _ shared: SharedSettings) {
         let baseline = job.read(
             "reinforce_pp_baseline", default: shared.batches.generations > 1 ? Baseline.group : .none,
-            "group: the mean of a prompt's rewards is taken off before the batch is whitened, and the KL stands in the loss as k2. none, the paper's plain form: the reward with its KL to go. group unless num_generations is 1 (arXiv:2501.03262)."
+            "group: each prompt's mean reward is subtracted before the batch is whitened, and the KL is in the loss as k2. none, the paper's plain form: the reward with its KL to go. group unless num_generations is 1 (arXiv:2501.03262)."
         )
         let hasGroup = baseline == .group
         let kl = KLTerm(

@@ -15,7 +15,7 @@ package struct RLOOMethod: Method {
         let kl = KLTerm(reading: &job, .init(method: Self.name, placement: .reward, beta: 0.05))
         let isClipped = job.read(
             "ratio_clip", default: true,
-            "Clips the ratio to the old policy, so that a rollout can serve several optimizer steps: for rloo as in TRL, per completion; for remax, whose paper has none, per token. false is the papers' estimator (arXiv:1707.06347)."
+            "Clips the ratio to the old policy, so that a rollout can serve several optimizer steps: per completion for rloo, as in TRL; per token for remax, whose paper has no clip. false is the papers' estimator (arXiv:1707.06347)."
         )
         let loss = RLOOSettings(ratioClip: isClipped ? ClippedSurrogate(reading: &job, takesDelta: false) : nil)
         let learning = RolloutLearning(reading: &job, shared, of: Self.name, kl: kl, hasRatio: isClipped)

@@ -32,7 +32,7 @@ package struct ReMaxMethod: Method {
         let kl = KLTerm(reading: &job, reach.form(of: Self.name))
         let isClipped = job.read(
             "ratio_clip", default: false,
-            "Clips the ratio to the old policy, so that a rollout can serve several optimizer steps: for rloo as in TRL, per completion; for remax, whose paper has none, per token. false is the papers' estimator (arXiv:1707.06347)."
+            "Clips the ratio to the old policy, so that a rollout can serve several optimizer steps: per completion for rloo, as in TRL; per token for remax, whose paper has no clip. false is the papers' estimator (arXiv:1707.06347)."
         )
         let loss = ReMaxSettings(
             reading: &job, reduction: .tokenMean,

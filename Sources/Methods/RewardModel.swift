@@ -15,7 +15,7 @@ package struct RewardModelMethod: Method {
     package init(reading job: inout SettingsReader, _ shared: SharedSettings) {
         let heads: [String] = job.read(
             "reward_heads", default: ["reward"],
-            "Names of the heads that share the trunk, the labels of the saved classifier. With several, the column `head` of a pair names the one that learns from it; the row's `margin`, if there is one, is m of the loss."
+            "Names of the heads on the shared trunk, the labels of the saved classifier. With several, a pair's column `head` names the one that learns from it; its `margin`, if any, is m in the loss."
         )
         job.check(
             !heads.isEmpty && Set(heads).count == heads.count && !heads.contains(""), "reward_heads",

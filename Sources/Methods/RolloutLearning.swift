@@ -59,7 +59,7 @@ struct RolloutLearning {
         if kl?.controller != nil, rewards.names.contains(penalty) {
             job.refuse(
                 "kl_target",
-                "kl_target moves the weight of the KL, whose name is \(penalty), and so is a reward's; give the reward another"
+                "kl_target moves the weight of the KL, named \(penalty), and a reward has that name too; give it another"
             )
         }
         if let horizon = kl?.controller?.horizon {
@@ -87,7 +87,8 @@ struct RolloutLearning {
             hasRatio
             ? job.read(
                 "bypass_old_log_probs", default: false,
-                "Takes the sampler's log-probs for the old policy's: saves the pass that scores them again.") : false
+                "Uses the sampler's log-probs as the old policy's, which saves the pass that scores them again.")
+            : false
         rethinking =
             takesReplay
             ? ForcedRethinking(reading: &job, maxCompletionLength: shared.sampling.maxCompletionLength) : nil
@@ -214,6 +215,6 @@ extension SharedSettings {
         let most = batches.optimizerStepsPerRollout / batches.iterations * batches.completionsPerOptimizerStep
         job.check(
             rows.map { $0 <= most } ?? true, key,
-            "at most \(most), the rows that the optimizer steps of a rollout take; more would make more steps of it")
+            "at most \(most), the rows of a rollout's optimizer steps; more rows would add steps")
     }
 }

@@ -7,7 +7,7 @@ package import Records
 package struct SRFTMethod: Method {
     package static let name = "srft"
     package static let title =
-        "SRFT (arXiv:2506.19767): of num_generations completions of a prompt one is its demonstration, imitated and rewarded with weights that follow the entropy"
+        "SRFT (arXiv:2506.19767): one of a prompt's num_generations completions is its demonstration, imitated and rewarded with weights that follow the entropy"
     package static let defaults = MethodDefaults(
         batches: .init(least: (2, "one of them is the demonstration")))
 

@@ -39,18 +39,18 @@ package struct ThinkingSettings: Sendable, Equatable {
 
     package init(reading job: inout SettingsReader) {
         let usual = ThinkingSettings()
-        start = job.read("bvpo.think_start", default: usual.start, "The text that opens a block of thinking.")
+        start = job.read("bvpo.think_start", default: usual.start, "The text that opens a thinking block.")
         end = job.read(
             "bvpo.think_end", default: usual.end,
-            "The text that closes a block of thinking. A completion that should think and never closes its block is in no pair; rewards see what stands behind it."
+            "The text that closes a thinking block. A completion that should think but never closes its block is in no pair; rewards see what follows the block."
         )
         emptyBlock = job.read(
             "bvpo.empty_block", default: usual.emptyBlock,
-            "What stands behind the rendered prompt of an answer without thinking; it is read and not trained. pairs/empty/marker, the share of such answers that think all the same, must be about 0."
+            "What follows the rendered prompt of an answer without thinking; it is read, not trained. pairs/empty/marker, the share of such answers that think anyway, must be about 0."
         )
         let variables = job.read(
             "bvpo.empty_variables", default: NamedValues(),
-            "Variables of the chat template for answers without thinking, such as enable_thinking: false, over those of chat_template_kwargs. Where the template then writes the empty block itself, set bvpo.empty_block to ''."
+            "Chat template variables for answers without thinking, such as enable_thinking: false; they override chat_template_kwargs. If the template then writes the empty block itself, set bvpo.empty_block to ''."
         )
         emptyVariables = Dictionary(variables.values.map { ($0.name, $0.value) }) { _, last in last }
         for (key, value) in [("bvpo.think_start", start), ("bvpo.think_end", end)] where value.isEmpty {

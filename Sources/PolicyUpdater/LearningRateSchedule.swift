@@ -75,7 +75,7 @@ package struct LearningRateSchedule: Sendable, Equatable {
     package init(reading job: inout SettingsReader) {
         let name = job.read(
             "lr_scheduler_type", default: Name.linear,
-            "How the learning rate moves over the run. With warmup_stable_decay a run that is continued from its last checkpoint with larger max_steps goes on at the full rate, and decays again at its new end (WSD-S, arXiv:2410.05192)."
+            "How the learning rate changes over the run. With warmup_stable_decay, a run resumed from its last checkpoint with larger max_steps continues at the full rate and decays again at its new end (WSD-S, arXiv:2410.05192)."
         )
         let steps = job.read(
             "warmup_steps", default: 0.0, .from(0, to: 1e9),
@@ -85,7 +85,7 @@ package struct LearningRateSchedule: Sendable, Equatable {
         job.ignore("warmup_steps", "warmup_ratio", when: name == .constant)
         let decaySteps: Int? = job.read(
             "lr_scheduler_kwargs.num_decay_steps", optional: nil, .from(1, to: 1_000_000_000),
-            "Optimizer steps of warmup_stable_decay's decay at the end; unless set a tenth of all (arXiv:2410.05192)."
+            "Optimizer steps of warmup_stable_decay's decay at the end; a tenth of all unless set (arXiv:2410.05192)."
         )
         let minimumRatio = job.read(
             "lr_scheduler_kwargs.min_lr_ratio", default: 0.0, .from(0, to: 1),

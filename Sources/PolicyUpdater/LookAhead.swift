@@ -33,11 +33,11 @@ package struct LookAhead: Sendable {
     package init(reading job: inout SettingsReader, utility: PartPlan) {
         point = job.read(
             "amft.look_ahead", default: Point.exact,
-            "exact takes the utility's gradient at the weights that the step would write; first_order where they are, a copy of the weights cheaper."
+            "exact takes the utility's gradient at the weights after the step; first_order at the current ones, which saves a copy of the weights."
         )
         stepModel = job.read(
             "amft.step_model", default: StepModel.adam,
-            "adam foresees the optimizer's own step, with its moments and the clipping, of adamw_torch and adamw_8bit; plain foresees θ − η·g, whatever the optimizer."
+            "adam predicts the real step of adamw_torch and adamw_8bit, with moments and clipping; plain predicts θ − η·g, whatever the optimizer."
         )
         self.utility = utility
     }

@@ -56,27 +56,27 @@ package struct LowRankSettings: Sendable, Equatable {
     init(reading job: inout SettingsReader, isWanted: Bool) {
         rank = job.read(
             "low_rank.rank", default: 128, .from(1, to: 65_536),
-            "Directions of each matrix that low_rank keeps moments of. Matrices with both sides longer than this are projected; others, embedding, head and vectors have AdamW (arXiv:2403.03507)."
+            "Directions of each matrix for which low_rank keeps moments. Matrices with both sides longer than this are projected; others, embedding, head and vectors use AdamW (arXiv:2403.03507)."
         )
         projector = job.read(
             "low_rank.projector", default: Projector.svd,
-            "Where the directions come from: svd, the singular vectors of the gradient (GaLore, arXiv:2403.03507), or dct, the cosines that it is largest in, without a decomposition and without a basis to keep (arXiv:2505.17967)."
+            "Where the directions come from: svd, the singular vectors of the gradient (GaLore, arXiv:2403.03507), or dct, the cosines in which it is largest, with no decomposition and no basis to keep (arXiv:2505.17967)."
         )
         updateEvery = job.read(
             "low_rank.update_every", default: 200, .atLeast(1),
             "Optimizer steps between two choices of the directions (arXiv:2403.03507).")
         remainder = job.read(
             "low_rank.remainder", default: Remainder.dropped,
-            "What becomes of the gradient outside the directions: none drops it (GaLore, arXiv:2403.03507); sign_sgd steps by its sign, and moments begin anew with the directions (FRUGAL, arXiv:2411.07837); fira steps by it at the scale of AdamW's own step (Fira, arXiv:2410.01623)."
+            "What happens to the gradient outside the directions: none drops it (GaLore, arXiv:2403.03507); sign_sgd steps by its sign, and resets moments with the directions (FRUGAL, arXiv:2411.07837); fira steps by it at the scale of AdamW's own step (Fira, arXiv:2410.01623)."
         )
         let scale: Double? = job.read(
             "low_rank.scale", optional: nil, .above(0),
-            "Factor on AdamW's step inside the directions; unless set GaLore's 0.25, and 1 with a remainder (arXiv:2403.03507)."
+            "Factor on AdamW's step inside the directions; by default GaLore's 0.25, or 1 with a remainder (arXiv:2403.03507)."
         )
         self.scale = scale ?? (remainder == .dropped ? 0.25 : 1)
         let remainderScale: Double? = job.read(
             "low_rank.remainder_scale", optional: nil, .above(0),
-            "Factor on the step outside the directions; unless set 1 for fira, and FRUGAL's 0.1 of fine-tuning for sign_sgd (arXiv:2411.07837)."
+            "Factor on the step outside the directions; by default 1 for fira, and FRUGAL's fine-tuning 0.1 for sign_sgd (arXiv:2411.07837)."
         )
         self.remainderScale = remainderScale ?? (remainder == .signSGD ? 0.1 : 1)
         job.ignore("low_rank.remainder_scale", when: isWanted && remainder == .dropped)

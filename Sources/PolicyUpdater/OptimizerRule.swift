@@ -56,7 +56,7 @@ package enum OptimizerRule: Sendable, Equatable {
     package init(reading job: inout SettingsReader) {
         let name = job.read(
             "optim", default: Name.adamW,
-            "What makes a step of a gradient, by the bytes it keeps of each trained number: adamw_torch 8 (arXiv:1711.05101); adamw_8bit 2, in blocks of 256, with vectors, small matrices and the embedding whole, as bitsandbytes has it (arXiv:2110.02861); lion 4, and its step is a sign, for which a learning rate 3 to 10 times smaller and as much more weight_decay are right (arXiv:2302.06675); low_rank far less: AdamW in a subspace of each matrix, see low_rank. transformers' other names of the same are read too."
+            "The optimizer, with the bytes it keeps per trained number: adamw_torch 8 (arXiv:1711.05101); adamw_8bit 2, in blocks of 256, with vectors, small matrices and the embedding not quantized, as in bitsandbytes (arXiv:2110.02861); lion 4, whose step is a sign: use a learning rate 3 to 10 times smaller and a weight_decay larger by as much (arXiv:2302.06675); low_rank far less: AdamW in a subspace of each matrix, see low_rank. transformers' other names for these work too."
         )
         let lowRank = LowRankSettings(reading: &job, isWanted: name == .lowRank)
         self =

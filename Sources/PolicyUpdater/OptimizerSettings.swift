@@ -52,7 +52,7 @@ package struct OptimizerSettings: Sendable, Equatable {
         beta1 = job.read("adam_beta1", default: 0.9, .from(0, below: 1), "Decay of the first moment.")
         beta2 = job.read(
             "adam_beta2", default: rule == .lion ? 0.99 : 0.999, .from(0, below: 1),
-            "Decay of the second moment. Of lion, which has none, the decay of its momentum, the paper's 0.99 unless set (arXiv:2302.06675)."
+            "Decay of the second moment; for lion, which has none, of its momentum (the paper's 0.99 unless set, arXiv:2302.06675)."
         )
         epsilon = job.read(
             "adam_epsilon", default: 1e-8, .above(0), "AdamW's guard against division by zero (arXiv:1412.6980).")
@@ -60,7 +60,7 @@ package struct OptimizerSettings: Sendable, Equatable {
         job.ignore("adam_epsilon", when: rule == .lion && stabilization == nil)
         let norm = job.read(
             "max_grad_norm", default: stabilization == nil ? 1.0 : 0, .atLeast(0),
-            "Gradients longer than this are scaled down to it; 0 is off, as it is unless set with stable_spam (arXiv:1211.5063)."
+            "Gradients longer than this are scaled down to it; 0 is off, the default with stable_spam (arXiv:1211.5063)."
         )
         maxGradientNorm = norm > 0 ? norm : nil
     }

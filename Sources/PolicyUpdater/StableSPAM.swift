@@ -34,15 +34,15 @@ package struct StableSPAM: Sendable, Equatable {
     init?(reading job: inout SettingsReader) {
         let isWanted = job.read(
             "stable_spam", default: false,
-            "Clips each parameter's gradient where it leaps over its past largest number, gives it the norm of its past, and lets moments begin anew from time to time. Takes the place of max_grad_norm unless that is set too (Stable-SPAM, arXiv:2502.17055)."
+            "Clips each parameter's gradient where it jumps above its past maximum, rescales it to its past norm, and resets the moments periodically. Replaces max_grad_norm unless that is set too (Stable-SPAM, arXiv:2502.17055)."
         )
         let resets = job.read(
             "stable_spam_reset_steps", default: 1000, .atLeast(0),
-            "Optimizer steps between two new beginnings of the moments; 0 is none (arXiv:2502.17055).")
+            "Optimizer steps between two resets of the moments; 0 is never (arXiv:2502.17055).")
         self.init(
             clipDecay: job.read(
                 "stable_spam_clip_decay", default: 0.999, .from(0, below: 1),
-                "Decay of the mean of the gradient's largest number, above which it is clipped: the paper's gamma 3 (arXiv:2502.17055)."
+                "Decay of the mean of the gradient's largest entry, above which it is clipped: the paper's gamma 3 (arXiv:2502.17055)."
             ),
             normDecay: job.read(
                 "stable_spam_norm_decay", default: 0.7, .from(0, below: 1),

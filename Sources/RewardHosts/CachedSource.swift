@@ -100,7 +100,7 @@ package struct ScoreCaching: Sendable, Equatable {
         let path = values.read(
             "cache_file", default: "", "A file that keeps the scores, relative to the run's folder.")
         file = path.isEmpty ? nil : path
-        isWanted = values.read("cache", default: file != nil, "Whether scores are kept and not asked for again.")
+        isWanted = values.read("cache", default: file != nil, "Whether scores are kept and reused.")
         values.check(isWanted || file == nil, "cache", "true, or no cache_file")
     }
 

@@ -21,8 +21,8 @@ final class ConfinedRunner: ProgramRunner {
         isInSandbox = try Sandbox.isUsed(
             settings.sandbox, reward: reward,
             otherwise:
-                "this reward runs code that the model wrote. Setting sandbox: off accepts that without one: limits on "
-                + "time, memory and processes and an empty environment remain, files and network are open to it")
+                "this reward runs code that the model wrote. sandbox: off runs it without one: limits on time, memory "
+                + "and processes and an empty environment remain, but files and network are open to it")
         threads = Slots((0..<settings.workers).map { _ in ProgramThread(name: "programs of \(reward)") })
     }
 

@@ -22,15 +22,15 @@ package struct ProgramSettings: Sendable, Equatable {
     package init(reading values: inout SettingsReader) {
         self.init()
         timeoutSeconds = values.read(
-            "timeout", default: timeoutSeconds, .from(0.01, to: 1e5), "Seconds of one program.")
+            "timeout", default: timeoutSeconds, .from(0.01, to: 1e5), "Seconds a program may run.")
         memoryBytes = Int(
             values.read("memory_gb", default: 1.0, .from(0.05, to: 100_000), "Memory of one process, in GB.") * 1e9)
         processes = values.read(
-            "max_processes", default: processes, .from(1, to: 100_000), "Processes and threads of one program.")
-        workers = values.read("workers", default: workers, .from(1, to: 256), "Programs that run side by side.")
+            "max_processes", default: processes, .from(1, to: 100_000), "Processes and threads per program.")
+        workers = values.read("workers", default: workers, .from(1, to: 256), "Programs run at the same time.")
         sandbox = values.read(
-            "sandbox", default: .required, SettingsBound("but auto") { $0 != .whenAvailable },
-            "required: shut into bubblewrap. off: not.")
+            "sandbox", default: .required, SettingsBound("except auto") { $0 != .whenAvailable },
+            "required: inside bubblewrap. off: not.")
     }
 
     /// The environment of a program: nothing of ours.

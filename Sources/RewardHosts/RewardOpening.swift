@@ -169,10 +169,10 @@ package enum RewardOpening {
     ) throws(RewardError) -> HTTPRewardSettings {
         var remote = HTTPRewardSettings(name: name(&values) ?? host(of: address), url: address)
         remote.timeoutSeconds = values.read(
-            "timeout", default: timeoutSeconds, .from(0.001, to: 1e6), "Seconds of one call.")
+            "timeout", default: timeoutSeconds, .from(0.001, to: 1e6), "Seconds a call may take.")
         remote.concurrency = values.read(
             "concurrency", default: remote.concurrency, .from(1, to: 256), "Calls at a time.")
-        remote.tries = values.read("tries", default: remote.tries, .from(1, to: 100), "Calls before a score fails.")
+        remote.tries = values.read("tries", default: remote.tries, .from(1, to: 100), "Attempts before a score fails.")
         remote.referenceColumn = referenceColumn(&values)
         try values.finishReward()
         return remote
@@ -198,10 +198,10 @@ package enum RewardOpening {
     private static func processSettings(_ values: inout SettingsReader, _ timeoutSeconds: Double) -> ProcessSettings {
         var process = ProcessSettings()
         process.timeoutSeconds = values.read(
-            "timeout", default: timeoutSeconds, .from(0.001, to: 1e6), "Seconds of one call.")
+            "timeout", default: timeoutSeconds, .from(0.001, to: 1e6), "Seconds a call may take.")
         process.startSeconds = values.read(
-            "start_timeout", default: process.startSeconds, .from(0.001, to: 1e6), "Seconds to start in.")
-        process.workers = values.read("workers", default: process.workers, .from(1, to: 256), "Processes side by side.")
+            "start_timeout", default: process.startSeconds, .from(0.001, to: 1e6), "Seconds to start.")
+        process.workers = values.read("workers", default: process.workers, .from(1, to: 256), "Parallel processes.")
         let gigabytes = values.read(
             "memory_gb", default: Double(process.memoryBytes) / 1e9, .from(0.02, to: 1_000_000),
             "Memory of a process, in GB.")
@@ -209,11 +209,11 @@ package enum RewardOpening {
         let seconds = values.read(
             "cpu_seconds", default: 0, .from(0, to: 1_000_000_000), "Processor time of a process; 0 for no limit.")
         process.cpuSeconds = seconds == 0 ? nil : seconds
-        process.sandbox = values.read("sandbox", default: .off, "required: shut into bubblewrap. off: not.")
+        process.sandbox = values.read("sandbox", default: .off, "required: inside bubblewrap. off: not.")
         process.passedVariables = values.read(
-            "pass_environment", default: [String](), "Variables of the environment that it sees.")
+            "pass_environment", default: [String](), "Environment variables that it sees.")
         process.readable = values.read(
-            "readable", default: [String](), "Files and folders that it sees in a sandbox beside its own.")
+            "readable", default: [String](), "Files and folders visible in a sandbox besides its own.")
         return process
     }
 

@@ -40,7 +40,7 @@ package enum Sandbox {
             if case .exited(0)? = process.exitStatus(within: 10_000) { return nil }
             let words = FileManager.default.contents(atPath: errors.path).map { String(decoding: $0, as: UTF8.self) }
             let reason = words.map { $0.trimmingCharacters(in: .whitespacesAndNewlines) } ?? ""
-            return "bwrap is installed and cannot shut anything in here: \(reason.isEmpty ? "it did not end" : reason) "
+            return "bwrap is installed but cannot make a sandbox here: \(reason.isEmpty ? "it did not end" : reason) "
                 + "(user namespaces must be allowed: sysctl kernel.unprivileged_userns_clone=1)"
         } catch {
             return "\(error)"

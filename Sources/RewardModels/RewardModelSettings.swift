@@ -52,17 +52,17 @@ package struct RewardModelSettings: Sendable {
         name = values.read("metric_name", default: Self.name(of: reference), "The name in metrics.")
         label = values.read(
             "label", optional: nil, .from(0, to: 1_000_000),
-            "Which label's number is the reward, of a model with several.")
+            "The label whose number is the reward, if the model has several.")
         maxLength = values.read(
             "max_length", optional: nil, .from(1, to: 1 << 31),
-            "The most tokens of a text; what the model is made for unless set.")
-        truncation = values.read("truncation", default: .error, "What becomes of a longer text.")
+            "Most tokens of a text; the model's own limit unless set.")
+        truncation = values.read("truncation", default: .error, "What happens to a longer text.")
         addsSpecialTokens = values.read(
             "add_special_tokens", default: true,
-            "Whether the text of a prompt that is no chat gets the tokenizer's special tokens.")
+            "Whether a plain-text prompt gets the tokenizer's special tokens.")
         addsEndToken = values.read(
             "add_eos", optional: nil,
-            "Whether a finished completion ends with the end-of-text token, as in the training of TRL's and of these reward models; as the folder says unless set."
+            "Whether a finished completion gets the end-of-text token, as when TRL and Plumbline train reward models; as the folder says unless set."
         )
     }
 

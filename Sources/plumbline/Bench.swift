@@ -7,21 +7,21 @@ import Placement
 
 struct Bench: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Time a step, a rollout or an update beside the machine's ceilings.",
+        abstract: "Time a step, a rollout or an update against the machine's ceilings.",
         subcommands: [Step.self, Rollout.self, Update.self, Optimizers.self, Suite.self, Learning.self])
 
     /// What is timed and how often; the defaults are the small comparison's.
     struct Options: ParsableArguments {
         @Option(help: "A model folder; init-model makes one.") var model: String
-        @Option(help: "Different prompts a step.") var prompts = 4
-        @Option(help: "Completions of each prompt; 8, and for dpo a pair.") var completions: Int?
-        @Option(help: "Tokens of a prompt.") var promptTokens = 256
-        @Option(help: "Tokens of a completion; every one has its full length.") var completionTokens = 64
-        @Option(help: "Measured repetitions, after one that warms up.") var steps = 3
-        @Option(help: "Threads of one operation; all cores by default.") var threads: Int?
-        @Option(help: "Packed tokens of one backward pass; fewer need less memory.") var maxTokensPerMicroBatch = 2048
+        @Option(help: "Different prompts per step.") var prompts = 4
+        @Option(help: "Completions per prompt; 8, or for dpo a pair.") var completions: Int?
+        @Option(help: "Tokens per prompt.") var promptTokens = 256
+        @Option(help: "Tokens per completion; each has its full length.") var completionTokens = 64
+        @Option(help: "Measured repetitions, after one warm-up.") var steps = 3
+        @Option(help: "Threads per operation; all cores by default.") var threads: Int?
+        @Option(help: "Packed tokens per backward pass; fewer need less memory.") var maxTokensPerMicroBatch = 2048
         @Option(
-            help: "How the weights lie while completions are sampled, as a job's generation_layout.",
+            help: "Weight layout for sampling, like a job's generation_layout.",
             transform: { text in
                 guard let layout = GenerationLayout(rawValue: text) else {
                     throw ValidationError("'\(text)'; expected shared, packed or int8")
@@ -30,7 +30,7 @@ struct Bench: AsyncParsableCommand {
             })
         var generationLayout = GenerationLayout.packed
         @Option(
-            help: "What becomes of memory that a phase has no more use for, as a job's residency.",
+            help: "What happens to memory that a phase no longer needs, like a job's residency.",
             transform: { text in
                 guard let residency = Residency(rawValue: text) else {
                     throw ValidationError("'\(text)'; expected release, release_always or keep")
@@ -38,24 +38,24 @@ struct Bench: AsyncParsableCommand {
                 return residency
             })
         var residency = Residency.release
-        @Option(help: "GB of products that wait from sampling for the update of a step, as a job's forward_cache_gb.")
+        @Option(help: "GB of outputs kept from sampling for the update, like a job's forward_cache_gb.")
         var forwardCacheGb = 2.5
-        @Option(help: "What makes a step of a gradient, as a job's optim.") var optim = "adamw_torch"
-        @Option(parsing: .upToNextOption, help: "A job's keys below low_rank, such as rank=32 remainder=fira.")
+        @Option(help: "The optimizer, like a job's optim.") var optim = "adamw_torch"
+        @Option(parsing: .upToNextOption, help: "A job's low_rank keys, such as rank=32 remainder=fira.")
         var lowRank: [String] = []
-        @Option(help: "Train adapters of this rank on every projection, in place of the model.") var loraRank: Int?
+        @Option(help: "Train adapters of this rank on every projection instead of the model.") var loraRank: Int?
         @Flag(name: .customLong("load-in-8bit"), help: "Keep the matrices under the adapters in eight bits.")
         var loadIn8bit = false
-        @Flag(help: "Print the JSON object alone.") var json = false
+        @Flag(help: "Print only the JSON object.") var json = false
 
         func validate() throws {
             if let threads, threads < 1 { throw ValidationError("--threads \(threads): at least 1") }
             if let loraRank, !(1...65_536).contains(loraRank) {
                 throw ValidationError("--lora-rank \(loraRank): from 1 to 65536")
             }
-            if loadIn8bit, loraRank == nil { throw ValidationError("--load-in-8bit: with --lora-rank") }
+            if loadIn8bit, loraRank == nil { throw ValidationError("--load-in-8bit needs --lora-rank") }
             if !lowRank.isEmpty, optim != "low_rank" {
-                throw ValidationError("--low-rank is about --optim low_rank, and --optim is \(optim)")
+                throw ValidationError("--low-rank needs --optim low_rank; --optim is \(optim)")
             }
             if let wrong = lowRank.first(where: { !$0.contains("=") }) {
                 throw ValidationError("--low-rank '\(wrong)': expected key=value, such as rank=32")
@@ -94,7 +94,7 @@ struct Bench: AsyncParsableCommand {
             abstract: "A rollout, its credit and one optimizer step; or with dpo an optimizer step on given pairs.")
         @Option(
             help:
-                "grpo samples what it learns from; dpo compares pairs of random tokens, the reference's log-probs known.",
+                "grpo samples what it learns from; dpo compares pairs of random tokens with known reference log-probs.",
             transform: { text in
                 guard let algorithm = Workload.Algorithm(rawValue: text) else {
                     throw ValidationError("'\(text)'; expected grpo or dpo")
@@ -105,7 +105,7 @@ struct Bench: AsyncParsableCommand {
         @Option(
             parsing: .upToNextOption,
             help:
-                "What moves the weights of two rewards, to be timed apart: constraints or gradient, and hypervolume.",
+                "Controllers of two rewards' weights to time separately: constraints or gradient, and hypervolume.",
             transform: { text in
                 guard let controller = Workload.Controller(rawValue: text) else {
                     throw ValidationError("'\(text)'; expected constraints, hypervolume or gradient")
@@ -116,12 +116,12 @@ struct Bench: AsyncParsableCommand {
         @Option(help: "The optimizer's step size.") var learningRate = 1e-6
         @Option(
             help:
-                "AdamW's epsilon; 1 makes the first step one along the gradient, to be compared with another trainer's."
+                "AdamW's epsilon; 1 makes the first step follow the gradient, to compare it with another trainer's."
         )
         var adamEpsilon = 1e-8
-        @Option(help: "Where to write the model as the first step leaves it, to compare it with another trainer's.")
+        @Option(help: "Where to write the model after the first step, to compare it with another trainer's.")
         var saveFirstStep: String?
-        @Option(help: "The same of the last step.") var saveLastStep: String?
+        @Option(help: "The same after the last step.") var saveLastStep: String?
         @OptionGroup var options: Options
 
         func validate() throws {
@@ -151,13 +151,13 @@ struct Bench: AsyncParsableCommand {
 
     struct Optimizers: ParsableCommand {
         static let configuration = CommandConfiguration(
-            abstract: "What each optimizer, and adapters, keep and take: estimated and measured, a process each.")
+            abstract: "Memory and time of each optimizer and of adapters: estimated and measured, a process each.")
         @Option(help: "A model folder; init-model makes one.") var model: String
-        @Option(help: "Different prompts a step, of 8 completions each.") var prompts = 2
-        @Option(help: "Tokens of a prompt.") var promptTokens = 256
-        @Option(help: "Tokens of a completion.") var completionTokens = 64
-        @Option(help: "Measured steps, after one that warms up.") var steps = 2
-        @Option(help: "Threads of one operation; all cores by default.") var threads: Int?
+        @Option(help: "Different prompts per step, 8 completions each.") var prompts = 2
+        @Option(help: "Tokens per prompt.") var promptTokens = 256
+        @Option(help: "Tokens per completion.") var completionTokens = 64
+        @Option(help: "Measured steps, after one warm-up.") var steps = 2
+        @Option(help: "Threads per operation; all cores by default.") var threads: Int?
 
         func run() throws {
             let flags = [
@@ -171,18 +171,18 @@ struct Bench: AsyncParsableCommand {
 
     struct Learning: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
-            abstract: "Train one policy by every method for a short time; append what came of it to a table.")
+            abstract: "Train one policy briefly by every method; append the results to a table.")
         @Option(help: "The model every run starts from.") var model: String
         @Option(help: "The job all runs share.") var job = "prompts/arithmetic/learning.yaml"
-        @Option(help: "The prompt set that is evaluated.") var prompts = "prompts/arithmetic"
-        @Option(help: "The reward that is evaluated.") var reward = "exact_number"
-        @Option(parsing: .upToNextOption, help: "As algorithm: names them; all by default.")
+        @Option(help: "The prompt set to evaluate on.") var prompts = "prompts/arithmetic"
+        @Option(help: "The reward to evaluate.") var reward = "exact_number"
+        @Option(parsing: .upToNextOption, help: "Methods to train with; all by default.")
         var methods = LearningTable.methods
-        @Option(parsing: .upToNextOption, help: "One run of each method a seed.") var seeds = [1, 2, 3]
-        @Option(help: "Optimizer steps of a run.") var steps = 250
-        @Option(help: "Completions of each held-out prompt, before and after.") var samples = 4
-        @Option(help: "The accuracy whose price is noted.") var target = 0.6
-        @Option(help: "JSON lines that rows are appended to; runs that are there are not made again.")
+        @Option(parsing: .upToNextOption, help: "One run of each method per seed.") var seeds = [1, 2, 3]
+        @Option(help: "Optimizer steps per run.") var steps = 250
+        @Option(help: "Completions per held-out prompt, before and after.") var samples = 4
+        @Option(help: "The accuracy whose cost is noted.") var target = 0.6
+        @Option(help: "JSON Lines to append rows to; runs already in it are not repeated.")
         var output = "learning.jsonl"
         @Argument(
             parsing: .allUnrecognized,
@@ -202,28 +202,28 @@ struct Bench: AsyncParsableCommand {
 
     struct Suite: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
-            abstract: "Time steps of a tiny and a small model made on the spot, beside the peers that are installed.",
+            abstract: "Time steps of a tiny and a small fresh model against the peers that are installed.",
             discussion: """
-                Steps of GRPO beside TRL and beside the same written straight in PyTorch, with adapters of rank 16 beside
-                TRL with peft, steps of DPO beside TRL, and sampling 1, 8 and 32 completions of a prompt beside llama.cpp.
-                Of Plumbline alone: how a step grows with its completions, how fast a prompt is read, and how long generate
-                takes to its first token. A peer whose packages --peers-python does not have is left out, and named:
+                GRPO steps against TRL and plain PyTorch, with adapters of rank 16 against TRL with peft, DPO steps
+                against TRL, and sampling 1, 8 and 32 completions of a prompt against llama.cpp. For Plumbline alone: how
+                a step grows with its completions, how fast a prompt is read, and how long generate takes to its first
+                token. A peer whose packages --peers-python lacks is left out and named:
 
                     python3 -m venv peers && peers/bin/pip install trl datasets torch peft cyllama
                     plumbline bench suite --peers-python peers/bin/python --json suite.json
 
-                A measurement that fails is a row that says how, and the others go on; after Ctrl-C what there is is printed.
+                A failed measurement is a row that says why, and the others go on; Ctrl-C prints what there is.
                 """)
         @Option(help: "A Python that has TRL, PyTorch, or llama.cpp as cyllama.") var peersPython: String?
-        @Option(help: "The folder of the scripts that time them.") var peersScripts = "Tests/References"
-        @Option(help: "Measured steps of each model.") var steps = 2
+        @Option(help: "The folder with the scripts that time them.") var peersScripts = "Tests/References"
+        @Option(help: "Measured steps per model.") var steps = 2
         @Option(
             help: ArgumentHelp(
-                "What is measured, everything by default: of \(names.joined(separator: ", ")), with commas between.",
+                "What to measure, comma-separated; all by default: \(names.joined(separator: ", ")).",
                 valueName: "parts"),
             transform: Self.parts)
         var only: Set<BenchmarkSuite.Part>?
-        @Option(help: ArgumentHelp("A file that is written anew after every measurement.", valueName: "file"))
+        @Option(help: ArgumentHelp("A file rewritten after every measurement.", valueName: "file"))
         var json: String?
 
         private static var names: [String] { BenchmarkSuite.Part.allCases.map(\.rawValue) }
@@ -233,7 +233,7 @@ struct Bench: AsyncParsableCommand {
                 try text.split(separator: ",", omittingEmptySubsequences: false).map { name in
                     guard let part = BenchmarkSuite.Part(rawValue: String(name)) else {
                         throw ValidationError(
-                            "'\(name)'; expected some of \(names.joined(separator: ",")), with commas between")
+                            "'\(name)'; expected some of \(names.joined(separator: ",")), comma-separated")
                     }
                     return part
                 })

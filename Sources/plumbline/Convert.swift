@@ -5,7 +5,7 @@ struct Convert: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Convert a model between a Hugging Face folder and a GGUF file, or merge an adapter into its base.",
         discussion: """
-            What --output ends in decides: .gguf writes a file that llama.cpp runs, anything else a folder.
+            The ending of --output decides: .gguf writes a file that llama.cpp runs, anything else a folder.
 
                 plumbline convert --model model.Q4_1.gguf --output model
                 plumbline convert --model runs/adapters --output whole --merge
@@ -18,8 +18,8 @@ struct Convert: AsyncParsableCommand {
         help: "f32, f16 or bf16; for a GGUF file also q8_0 or q4_0. By default f16 in a GGUF file, f32 in a folder.")
     var type: String?
     @Option(help: "What the GGUF file calls the model; by default the name of its folder or file.") var name: String?
-    @Flag(help: "Make one whole model, a folder, of an adapter and its base.") var merge = false
-    @Flag(help: "Replace a model that is there already.") var overwrite = false
+    @Flag(help: "Merge an adapter and its base into one model folder.") var merge = false
+    @Flag(help: "Replace an existing model.") var overwrite = false
 
     func run() async throws {
         if merge {
@@ -35,5 +35,5 @@ struct Convert: AsyncParsableCommand {
 /// What the commands that read a model say of its option.
 enum ModelArgument {
     static let help: ArgumentHelp =
-        "Folder with config.json and safetensors files or an adapter's, a GGUF file, or a name in the Hugging Face cache."
+        "A folder with config.json and safetensors files or an adapter, a GGUF file, or a name in the Hugging Face cache."
 }

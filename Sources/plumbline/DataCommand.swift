@@ -11,20 +11,20 @@ struct DataCommand: AsyncParsableCommand {
     struct Check: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "The detected form, the first rows as the model and the rewards see them, counts and lengths.",
-            discussion: "Ends with exit code 65 when a run would stop at a row.")
+            discussion: "Exit code 65 if a run would stop at a row.")
 
         @Argument(
             help:
                 "A prompt file (JSON Lines, a JSON array, CSV, TSV, also .gz; Parquet) or folder; or a job file, whose sets are checked with its model, rewards and columns."
         ) var prompts: String
-        @Option(help: "Which file of a folder.") var split = "train"
+        @Option(help: "Which file of the folder.") var split = "train"
         @Option(help: "A model or tokenizer folder: shows prompts through its chat template and counts tokens.")
         var model: String?
         @Option(parsing: .upToNextOption, help: "Rewards, as in reward_funcs: can they score every row?")
         var rewards: [String] = []
-        @Option(parsing: .upToNextOption, help: "Names of columns, as in column_map: prompt=question.")
+        @Option(parsing: .upToNextOption, help: "Column names, as in column_map: prompt=question.")
         var columnMap: [String] = []
-        @Option(parsing: .upToNextOption, help: "Other prompt files to look for these prompts in.")
+        @Option(parsing: .upToNextOption, help: "Other prompt files to search for these prompts.")
         var against: [String] = []
         @OptionGroup var reading: PromptOptions
         @Option(help: "Marks prompts longer than this.") var maxPromptLength: Int?

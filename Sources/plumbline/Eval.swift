@@ -10,11 +10,11 @@ struct Eval: AsyncParsableCommand {
     @Option(
         parsing: .upToNextOption,
         help:
-            "Prompt files or folders (their eval.jsonl); '{path: math.parquet, column_map: {prompt: question}}' names one's columns."
+            "Prompt files or folders (their eval.jsonl); '{path: math.parquet, column_map: {prompt: question}}' sets column names."
     ) var prompts: [String]
     @Option(
         parsing: .upToNextOption,
-        help: "Names of columns, as in column_map: prompt=question; for the sets that have none of their own.")
+        help: "Column names, as in column_map: prompt=question; for sets without their own.")
     var columnMap: [String] = []
     @Option(
         parsing: .upToNextOption,
@@ -22,10 +22,10 @@ struct Eval: AsyncParsableCommand {
     var rewards: [String]
     @Option(
         help:
-            "Share of a reward's scores that may fail or time out before the evaluation stops: of the last 1000, of 200 while there are fewer, and at its end of those there are."
+            "Share of a reward's last 1000 scores (counted as at least 200, but not at the end) that may fail or time out before the evaluation stops."
     )
     var rewardErrorBudget = 0.05
-    @Option(help: "Completions behind each prompt's mean; the largest k unless given.") var samples: Int?
+    @Option(help: "Completions per prompt; the largest k unless given.") var samples: Int?
     @Option(name: .short, help: "The k of pass@k and maj@k, comma-separated; at most --samples.") var k = "1"
     @Option(
         name: .customLong("pass-at-k"),

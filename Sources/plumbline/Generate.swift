@@ -8,9 +8,9 @@ import Tensors
 struct PromptOptions: ParsableArguments {
     @Flag(
         inversion: .prefixedNo,
-        help: "Put prompts that are plain texts into the model's chat template, each as one message of the user.")
+        help: "Put plain-text prompts through the model's chat template, each as one user message.")
     var applyChatTemplate: Bool?
-    @Flag(help: "Read a special token's spelling in a prompt, such as <|im_end|>, as the text it is.")
+    @Flag(help: "Read special tokens spelled out in a prompt, such as <|im_end|>, as plain text.")
     var splitSpecialTokens = false
 
     var reading: PromptReading {
@@ -26,9 +26,9 @@ struct SamplingOptions: ParsableArguments {
     @Option(help: "Keep the smallest set with this mass.") var topP = 1.0
     @Option(help: "Drop tokens below this share of the likeliest.") var minP = 0.0
     @Option(help: "Penalty on tokens already in the text; 1 is off.") var repetitionPenalty = 1.0
-    @Option(help: "Tokens a completion may have; 512 by default, or half of a small model's context.")
+    @Option(help: "Most tokens of a completion; 512 by default, or half of a small model's context.")
     var maxCompletionLength: Int?
-    @Option(help: "Threads of one operation; by default all cores, and one for a model below 2 M weights.")
+    @Option(help: "Threads per operation; by default all cores, or one for a model below 2 M weights.")
     var threads: Int?
     @Option(
         help: "Where the weights are: cpu, cuda or cuda:N.",
@@ -37,8 +37,8 @@ struct SamplingOptions: ParsableArguments {
             return device
         })
     var device = Device.cpu
-    @Option(help: "A text that ends a completion; may be given several times.") var stop: [String] = []
-    @Option(help: "Addresses the draws: same seed, same completions.") var seed = 0
+    @Option(help: "A text that ends a completion; may be repeated.") var stop: [String] = []
+    @Option(help: "Seeds the draws: same seed, same completions.") var seed = 0
     @OptionGroup(title: "Soft thinking") var soft: SoftThinkingOptions
 
     func validate() throws {
@@ -78,8 +78,8 @@ struct Generate: AsyncParsableCommand {
 
     @Option(help: ModelArgument.help) var model: String
     @Option(help: "A prompt file or folder.") var prompts: String?
-    @Option(help: "One prompt, given here.") var prompt: String?
-    @Option(parsing: .upToNextOption, help: "Names of columns, as in column_map: prompt=question.")
+    @Option(help: "A single prompt.") var prompt: String?
+    @Option(parsing: .upToNextOption, help: "Column names, as in column_map: prompt=question.")
     var columnMap: [String] = []
     @Option(help: "Completions per prompt.") var samples = 1
     @Option(help: "Use only the first rows.") var limit: Int?

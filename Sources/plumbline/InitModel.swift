@@ -18,8 +18,8 @@ struct InitModel: AsyncParsableCommand {
     var intermediateSize: Int?
     @Option(help: "Positions the model is meant for.") var contextLength = 2048
     @Flag(inversion: .prefixedNo, help: "Use the embedding as the output head.") var tied = true
-    @Option(help: "Addresses the draws: same seed, same weights.") var seed = 0
-    @Flag(help: "Replace a model that the folder holds.") var overwrite = false
+    @Option(help: "Seeds the draws: same seed, same weights.") var seed = 0
+    @Flag(help: "Replace a model already in the folder.") var overwrite = false
 
     func run() async throws {
         let maker = ModelMaking(

@@ -143,7 +143,7 @@ final class Interruption: Sendable {
                 return (
                     state.cancel,
                     state.holds
-                        ? "\nstopping: what is under way is left or finished, then it is saved; Ctrl-C again for not waiting"
+                        ? "\nstopping: work under way is finished or dropped, then saved; Ctrl-C again not to wait"
                         : nil
                 )
             }

@@ -5,20 +5,20 @@ import Records
 
 struct Launch: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Run a command in several processes of this machine that work as one.",
+        abstract: "Run a command in several processes on this machine that work as one.",
         discussion: """
             Each samples, scores and learns from its share of every step; the first shows and writes the run:
 
                 plumbline launch -n 2 train job.yaml
 
-            torchrun --no-python does the same, also over several machines, and so does srun. With max_staleness: 1
-            and generation_ranks: N in the job the last N only sample and score, while the others learn; with
-            tensor_parallel_size: N each N of them compute the layers of a training pass together, and with
-            generation_tensor_parallel_size: N they sample together.
+            torchrun --no-python and srun do the same, also over several machines. In the job, max_staleness: 1 and
+            generation_ranks: N let the last N only sample and score while the others learn; tensor_parallel_size: N
+            computes the layers of a training pass in groups of N, and generation_tensor_parallel_size: N samples in
+            such groups.
             """)
 
     @Option(name: .shortAndLong, help: "Processes.") var number = 2
-    @Option(help: "Where they meet; a free port of this machine unless set.") var port: Int?
+    @Option(help: "The port they meet at; a free one unless set.") var port: Int?
     @Argument(parsing: .captureForPassthrough, help: "The command: train, its job and overrides.")
     var command: [String]
 
@@ -32,7 +32,7 @@ struct Launch: AsyncParsableCommand {
         if ["-h", "--help"].contains(command.first) { throw CleanExit.helpRequest(Self.self) }
         guard command.first == "train" else {
             throw ValidationError(
-                "launch starts 'train' alone, found \(command.first.map { "'\($0)'" } ?? "nothing")")
+                "launch only starts 'train', found \(command.first.map { "'\($0)'" } ?? "nothing")")
         }
     }
 

@@ -5,14 +5,13 @@ import Records
 
 struct PairsCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "pairs", abstract: "Preferences to learn from.", subcommands: [Make.self])
+        commandName: "pairs", abstract: "Make preference pairs.", subcommands: [Make.self])
 
     struct Make: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Sample completions, score them, and pair the best with the worst of each prompt.",
             discussion: """
-                Writes a file that algorithm: dpo and bvpo read, and TRL. Started again after a stop, it goes on \
-                where it was.
+                Writes a file for algorithm: dpo and bvpo, and for TRL. Started again after a stop, it continues.
 
                     plumbline pairs make --model DIR --prompts math.jsonl --rewards accuracy_reward --output pairs.jsonl
                 """)
@@ -22,25 +21,25 @@ struct PairsCommand: AsyncParsableCommand {
         @Option(parsing: .upToNextOption, help: "Rewards as in a job: a name, file.py:function, or '{name: …, …}'.")
         var rewards: [String]
         @Option(help: "The file to write, JSON Lines.") var output: String
-        @Option(help: "Completions of a prompt, in each form.") var samples = 4
-        @Option(help: "Which file of a folder is read.") var split = "train"
-        @Option(parsing: .upToNextOption, help: "Names of your columns for the ones expected: prompt=question.")
+        @Option(help: "Completions per prompt, in each form.") var samples = 4
+        @Option(help: "Which file of the folder to read.") var split = "train"
+        @Option(parsing: .upToNextOption, help: "Column names, as in column_map: prompt=question.")
         var columnMap: [String] = []
         @Option(
             help:
-                "Share of a reward's scores that may fail: of the last 1000, of 200 while there are fewer, and at the end of those there are."
+                "Share of a reward's last 1000 scores (counted as at least 200, but not at the end) that may fail."
         ) var rewardErrorBudget = 0.05
         @Option(help: "Use only the first rows.") var limit: Int?
-        @Flag(help: "Ask every prompt twice, with thinking and behind an empty block of it, as bvpo needs it.")
+        @Flag(help: "Ask every prompt twice, with thinking and after an empty block of it, as bvpo needs.")
         var thinking = false
-        @Option(help: "The text that opens a block of thinking.") var thinkStart = ThinkingSettings().start
+        @Option(help: "The text that opens a thinking block.") var thinkStart = ThinkingSettings().start
         @Option(help: "The text that closes it.") var thinkEnd = ThinkingSettings().end
-        @Option(help: "What stands behind the prompt of an answer without thinking.")
+        @Option(help: "What follows the prompt of an answer without thinking.")
         var emptyBlock = ThinkingSettings().emptyBlock
-        @Option(help: "Variables of the chat template for answers without thinking: '{enable_thinking: false}'.")
+        @Option(help: "Chat template variables for answers without thinking: '{enable_thinking: false}'.")
         var emptyVariables = "{}"
         @OptionGroup var sampling: SamplingOptions
-        @Flag(help: "Say what would be done and what memory it takes; sample nothing.") var dryRun = false
+        @Flag(help: "Say what would be done and the memory it takes; sample nothing.") var dryRun = false
         @Flag(help: "Print one JSON object.") var json = false
 
         func validate() throws {

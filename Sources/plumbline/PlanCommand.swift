@@ -8,18 +8,18 @@ import Runs
 struct PlanCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "plan",
-        abstract: "Look for the fastest placement of a job's calls, on this machine or on a cluster.",
+        abstract: "Find the fastest placement of a job's calls, on this machine or on a cluster.",
         discussion: """
-            On this machine it tries every plan of the job that train carries out; the best one becomes the job's
-            placement. What calls take is looked up in a profile, which is measured in a hurry where none is given:
+            On this machine it tries every plan of the job that train can carry out; the best one becomes the job's
+            placement. The times of calls come from a profile, or from a quick measurement if none is given:
 
                 plumbline plan --job job.yaml --profile profile.json -o plan.json
                 plumbline train job.yaml placement=plan.json
 
-            With --measure the best of these plans and the corners of what they are chosen among are run for a few steps
-            each, and stand beside what was predicted.
+            --measure runs the best of these plans and the corners of the choice for a few steps each, and compares them
+            with the predictions.
 
-            On a cluster it searches, and nothing runs. The numbers are an estimator's: it ranks plans, its seconds
+            On a cluster it only searches; nothing runs. The numbers are estimates: they rank plans, but their seconds
             drift from one cluster to the next.
             """)
 
@@ -30,24 +30,24 @@ struct PlanCommand: AsyncParsableCommand {
     var cluster: String?
     @Option(help: "The job whose calls are placed.") var job: String?
     @Option(help: "Instead of a job: a method, such as ppo or grpo, or a graph.json.") var graph: String?
-    @Option(help: "What calls take, as plumbline profile wrote it.") var profile: String?
-    @Option(name: [.customShort("n"), .long], help: "Processes of this machine; by default 1, 2, 4, … are compared.")
+    @Option(help: "Times of calls, as plumbline profile wrote them.") var profile: String?
+    @Option(name: [.customShort("n"), .long], help: "Processes on this machine; by default 1, 2, 4, … are compared.")
     var ranks: Int?
     @Option(
         parsing: .upToNextOption,
         help:
-            "ROLE=FOLDER for actor, critic, reference and each reward model; also llama-2-7b and its like, without weights."
+            "ROLE=FOLDER for actor, critic, reference and each reward model; also names like llama-2-7b, without weights."
     )
     var models: [String] = []
     @Option(help: "Tokens of a prompt; by default the longest of the job's prompt set.") var promptTokens: Int?
-    @Option(help: "Addresses the search's draws: same seed, same plan.") var seed: UInt64 = 0
-    @Option(help: "Moves of the search after its seeds and their descent.") var proposals = 1500
-    @Flag(help: "Let generation read int8 weights, whose rollouts then need an importance correction.") var int8 = false
-    @Flag(help: "Run plans of this machine, and compare them with what was predicted.") var measure = false
-    @Option(help: "With --measure: steps of each plan that count, after one that warms up.") var steps = 3
-    @Option(help: "With --measure: how many of the best plans are run, beside the corners.") var best = 8
-    @Option(help: "With --measure: what running them may take.") var minutes = 10.0
-    @Option(name: [.short, .long], help: "Where the plan goes.") var output: String?
+    @Option(help: "Seeds the search: same seed, same plan.") var seed: UInt64 = 0
+    @Option(help: "Search moves after the starting plans and their descent.") var proposals = 1500
+    @Flag(help: "Let generation read int8 weights; its rollouts then need an importance correction.") var int8 = false
+    @Flag(help: "Run plans on this machine and compare them with the predictions.") var measure = false
+    @Option(help: "With --measure: measured steps per plan, after one warm-up.") var steps = 3
+    @Option(help: "With --measure: how many of the best plans to run, besides the corners.") var best = 8
+    @Option(help: "With --measure: how long the runs may take.") var minutes = 10.0
+    @Option(name: [.short, .long], help: "Where to write the plan.") var output: String?
     @Flag(help: "Print one JSON object.") var json = false
     @Argument(
         parsing: .allUnrecognized,
@@ -58,17 +58,17 @@ struct PlanCommand: AsyncParsableCommand {
         guard (job == nil) != (graph == nil) else { throw ValidationError("expected either --job or --graph") }
         guard cluster != nil || graph == nil else { throw ValidationError("--graph needs --cluster") }
         if let first = words.first, graph?.hasSuffix(".json") == true {
-            throw ValidationError("'\(first)' is no option, and a graph.json has no keys that it could override")
+            throw ValidationError("'\(first)' is no option, and a graph.json has no keys to override")
         }
         guard cluster == nil || ranks == nil else {
-            throw ValidationError("--ranks is of this machine; --cluster has its own devices")
+            throw ValidationError("--ranks is for this machine; --cluster has its own devices")
         }
         if let ranks, !(1...1024).contains(ranks) { throw ValidationError("--ranks \(ranks): between 1 and 1024") }
         guard (0...10_000_000).contains(proposals) else {
             throw ValidationError("--proposals \(proposals): between 0 and 10000000")
         }
         guard !measure || cluster == nil else {
-            throw ValidationError("--measure is of this machine; leave --cluster out")
+            throw ValidationError("--measure is for this machine; leave --cluster out")
         }
         guard (1...10_000).contains(steps), (1...10_000).contains(best), minutes > 0, minutes <= 1e6 else {
             throw ValidationError("--steps and --best: between 1 and 10000; --minutes: above 0, at most 1e6")
@@ -129,8 +129,8 @@ struct PlanCommand: AsyncParsableCommand {
             steps + 1, expected)
         guard expected <= minutes else {
             throw ValidationError(
-                "\(words); allow it with --minutes \(Int(expected.rounded(.up))), or have fewer of them with --best, "
-                    + "-n or keys of the job that say what is kept")
+                "\(words); allow it with --minutes \(Int(expected.rounded(.up))), or run fewer with --best, -n "
+                    + "or keys set in the job")
         }
         Terminal.progress(words)
         let rows = try trials.run(chosen, seconds: minutes * 60) { Terminal.progress($0) }
@@ -139,8 +139,8 @@ struct PlanCommand: AsyncParsableCommand {
 
     /// A profile in a hurry, of the job's own model and lengths.
     private func measured(for making: PlanMaking) async throws -> CostProfile {
-        guard let measured = making.measured else { throw ValidationError("a plan of this machine needs --job") }
-        Terminal.progress("no --profile: measuring this machine in a hurry; plumbline profile does it well")
+        guard let measured = making.measured else { throw ValidationError("a plan for this machine needs --job") }
+        Terminal.progress("no --profile: measuring this machine quickly; plumbline profile is more exact")
         return try await CostProfiling(
             model: measured.model, threads: measured.threads, isQuick: true,
             promptTokens: min(measured.promptTokens, 256),
@@ -151,10 +151,10 @@ struct PlanCommand: AsyncParsableCommand {
 
 struct Simulate: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Run a plan on paper: what an iteration takes, what lies where, a timeline.")
+        abstract: "Simulate a plan: time per iteration, what lies where, a timeline.")
 
     @Argument(help: "A plan.json.") var plan: String
-    @Option(help: "What calls take, as plumbline profile wrote it; else the cluster's rates decide.")
+    @Option(help: "Times of calls, as plumbline profile wrote them; else the cluster's rates decide.")
     var profile: String?
     @Option(help: "Iterations; the mean is over those after the second.") var iterations = 5
     @Option(help: "Write a timeline for chrome://tracing or Perfetto.") var timeline: String?

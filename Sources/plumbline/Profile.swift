@@ -7,7 +7,7 @@ import Runs
 
 struct Profile: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Measure what the parts of a job's calls take on this machine, for plan and simulate.",
+        abstract: "Time the parts of a job's calls on this machine, for plan and simulate.",
         discussion: """
             Sampling with each generation layout, passes and steps with float32 and bfloat16, each optimizer:
 
@@ -15,14 +15,14 @@ struct Profile: AsyncParsableCommand {
                 plumbline plan --job job.yaml --profile profile.json -o plan.json
             """)
 
-    @Option(help: "A model folder, or a name in the Hugging Face cache; init-model makes one of a shape.")
+    @Option(help: "A model folder, or a name in the Hugging Face cache; init-model makes one of any shape.")
     var model: String
-    @Option(help: "Threads of one operation; all cores by default.") var threads: Int?
-    @Option(help: "Tokens of a prompt.") var promptTokens = 128
-    @Option(help: "Tokens of a completion that is learned from.") var completionTokens = 64
-    @Option(help: "What it may take, about.") var seconds = 100.0
+    @Option(help: "Threads per operation; all cores by default.") var threads: Int?
+    @Option(help: "Tokens per prompt.") var promptTokens = 128
+    @Option(help: "Tokens per completion that is learned from.") var completionTokens = 64
+    @Option(help: "About how long it may take.") var seconds = 100.0
     @Flag(help: "One round of the smallest sizes: seconds, for a first look.") var quick = false
-    @Option(name: [.short, .long], help: "Where the profile goes; standard output unless set.") var output: String?
+    @Option(name: [.short, .long], help: "Where to write the profile; standard output unless set.") var output: String?
 
     func validate() throws {
         if let threads, !(1...1024).contains(threads) { throw ValidationError("--threads \(threads): from 1 to 1024") }

@@ -6,7 +6,7 @@ struct Report: ParsableCommand {
         abstract: "Put runs and evaluations side by side: a table, and their learning curves as a picture.")
 
     @Argument(help: "Run folders.") var runs: [String]
-    @Option(help: "The metric of the curves; reward unless given, or loss where no run has rewards.")
+    @Option(help: "The metric to plot; reward unless given, or loss if no run has rewards.")
     var metric: String?
     @Option(help: "Write the curves as SVG to this file.") var svg: String?
     @Option(
@@ -15,7 +15,7 @@ struct Report: ParsableCommand {
     ) var html: String?
     @Option(
         help:
-            "An evaluated reward that says what is meant: the runs' proxy points, beyond which more of the others is not more of it."
+            "An evaluated reward for the real goal: shows the proxy points beyond which more of the others does not raise it."
     ) var gold: String?
     @Option(parsing: .upToNextOption, help: "Results of plumbline eval --output, as name=file.") var evaluations:
         [String] = []

@@ -6,7 +6,7 @@ struct Reshard: AsyncParsableCommand {
         abstract: "Say what moves between the layouts of two calls of a plan, or move a model's weights and compare.")
 
     @Option(help: "The call whose layout the weights are in, as plan.json:CALL.") var from: String
-    @Option(help: "The call whose layout they are needed in, as plan.json:CALL.") var to: String
+    @Option(help: "The call whose layout is needed, as plan.json:CALL.") var to: String
     @Option(help: "The model folder to verify with.") var model: String?
     @Flag(help: "Cut the model's tensors, move the shards within this process, and compare every bit.") var verify =
         false

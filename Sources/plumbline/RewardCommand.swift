@@ -45,7 +45,7 @@ struct RewardCommand: AsyncParsableCommand {
         ) var reward: String
         @Option(
             help:
-                "Rows with prompt (text or messages), completion and columns; expected is compared with. JSON Lines (- for standard input), a JSON array, CSV, TSV or Parquet."
+                "Rows with prompt (text or messages), completion and columns (expected: the right score). JSON Lines (- for standard input), a JSON array, CSV, TSV or Parquet."
         ) var file: String
         @Option(help: "Settings of the reward, key=value, dotted for nested keys.") var setting: [String] = []
         @Option(
@@ -53,7 +53,7 @@ struct RewardCommand: AsyncParsableCommand {
                 "A tokenizer.json, the folder it is in, or a GGUF file: encodes completions without completion_ids, for rewards that read token ids."
         ) var tokenizer: String?
         @Flag(help: "Print one JSON object per completion instead of the summary.") var json = false
-        @Flag(help: "End with exit code 65 when a score failed, timed out, or is not as expected.") var strict = false
+        @Flag(help: "Exit code 65 if a score failed, timed out, or is not as expected.") var strict = false
 
         func run() async throws {
             let check = try RewardCheck(reward: reward, file: file, settings: setting, tokenizer: tokenizer)

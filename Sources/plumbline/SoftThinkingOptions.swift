@@ -9,18 +9,18 @@ struct SoftThinkingOptions: ParsableArguments {
             "Think in mixtures of tokens first, with this noise: none, gumbel, dirichlet, gaussian or embedding_gaussian."
     )
     var softThinking: String?
-    @Option(help: help("top_k", "Most tokens of a mixture")) var softTopK: Int?
-    @Option(help: help("top_p", "Keep of those the smallest set with this mass")) var softTopP: Double?
-    @Option(help: help("min_p", "Drop of those the ones below this share of the likeliest")) var softMinP: Double?
+    @Option(help: help("top_k", "Most tokens per mixture")) var softTopK: Int?
+    @Option(help: help("top_p", "Keep the smallest set of those with this mass")) var softTopP: Double?
+    @Option(help: help("min_p", "Drop those below this share of the likeliest")) var softMinP: Double?
     @Option(help: "Divides the logits while thinking; --temperature unless given.") var softTemperature: Double?
     @Option(help: help("gumbel_temperature", "Temperature of the Gumbel softmax")) var gumbelTemperature: Double?
-    @Option(help: help("noise_factor", "What Gumbel noise is multiplied by")) var noiseFactor: Double?
+    @Option(help: help("noise_factor", "Factor on Gumbel noise")) var noiseFactor: Double?
     @Option(help: help("dirichlet_alpha", "Concentration of Dirichlet noise")) var dirichletAlpha: Double?
     @Option(help: help("gaussian_sigma", "Deviation of Gaussian noise")) var gaussianSigma: Double?
     @Option(help: help("think_end", "The text that ends thinking")) var thinkEnd: String?
-    @Option(help: help("cold_stop_entropy", "Nats of entropy below which a thinking step counts as sure, 0 is off"))
+    @Option(help: help("cold_stop_entropy", "Entropy in nats below which a thinking step is sure, 0 is off"))
     var coldStopEntropy: Double?
-    @Option(help: help("cold_stop_steps", "Sure steps in a row that end the thinking")) var coldStopSteps: Int?
+    @Option(help: help("cold_stop_steps", "Sure steps in a row that end thinking")) var coldStopSteps: Int?
 
     /// Says what a setting is unless given.
     private static func help(_ key: String, _ text: String) -> ArgumentHelp {

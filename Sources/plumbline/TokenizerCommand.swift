@@ -15,11 +15,11 @@ struct TokenizerCommand: AsyncParsableCommand {
             help:
                 "Text files, or prompt files (JSON Lines, a JSON array, CSV, TSV, also .gz; Parquet) whose texts are read."
         ) var input: [String]
-        @Option(help: "The folder that gets tokenizer.json and its settings.") var output: String
-        @Option(help: "Ids wanted, the 256 bytes and the special tokens included.") var vocabularySize = 512
+        @Option(help: "Folder for tokenizer.json and its settings.") var output: String
+        @Option(help: "Number of ids, with the 256 bytes and the special tokens.") var vocabularySize = 512
         @Option(help: "Special tokens, comma-separated; the first closes a completion.") var specialTokens =
             "<|endoftext|>"
-        @Option(help: "How text is cut before merging: gpt2, llama3 or qwen2.") var splitPattern = "qwen2"
+        @Option(help: "How text is split before merging: gpt2, llama3 or qwen2.") var splitPattern = "qwen2"
         @Flag(help: "Make every digit a token of its own.") var splitDigits = false
         @Option(help: "A Jinja chat template to store with the tokenizer; name its markers in --special-tokens.")
         var chatTemplate: String?
@@ -41,9 +41,9 @@ struct TokenizerCommand: AsyncParsableCommand {
         @Option(help: "A tokenizer.json, the folder it is in, or a GGUF file.") var tokenizer: String
         @Option(help: "Lines of {\"text\": …}, or with --chat {\"messages\": […]}; - reads standard input.") var input:
             String
-        @Flag(help: "Render messages with the chat template first; the text is printed beside the ids.") var chat =
+        @Flag(help: "Render messages with the chat template first; the text is printed with the ids.") var chat =
             false
-        @Flag(inversion: .prefixedNo, help: "With --chat: end with the template's opening of an answer.")
+        @Flag(inversion: .prefixedNo, help: "With --chat: end with the template's generation prompt.")
         var generationPrompt = true
         @Flag(help: "JSON Lines out (the default and only form).") var json = false
 

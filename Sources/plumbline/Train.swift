@@ -9,7 +9,7 @@ struct Train: AsyncParsableCommand {
         abstract: "Run an alignment job.",
         usage: "plumbline train <job> [<key>=<value> ...] [--dry-run]",
         discussion: """
-            The job is a YAML file with TRL's names. key=value after the file overrides it, last one wins:
+            The job is a YAML file with TRL's names. key=value after the file overrides it; the last one wins:
 
                 plumbline train job.yaml learning_rate=2e-6 max_steps=100
 

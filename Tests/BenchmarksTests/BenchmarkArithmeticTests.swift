@@ -114,7 +114,7 @@ struct BenchmarkArithmeticTests {
             })
         #expect(
             lines.contains {
-                $0.hasPrefix("gradients of the rewards apart: 2 forward and backward passes more, ")
+                $0.hasPrefix("gradients of each reward: 2 more forward and backward passes, ")
                     && $0.hasSuffix(", 40 % of the step")
             }, "\(lines)")
     }

@@ -106,7 +106,7 @@ struct HypervolumeWeightingTests {
         _ = controller.observe(evaluation(0.5, 200))
         #expect(
             controller.observe(evaluation(0.5, 210, step: 40))?.note
-                == "advantages count 0.5 after 1: the evaluation at step 40 adds nothing to the front: another was better in every reward"
+                == "advantages count 0.5 instead of 1: the evaluation at step 40 adds nothing to the front: another was better in every reward"
         )
     }
 

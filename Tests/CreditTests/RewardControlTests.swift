@@ -123,7 +123,7 @@ struct RewardControlTests {
                     .init("reward_weights", map([]).with("style", map([("0", "1"), ("9", "2")]))),
                 ],
                 message:
-                    "reward_weights has weights by step for style, whose weight is the multiplier of a constraint; a weight has one owner. Allowed is one of constraints, dynamic_weights gradient or recap and weights by step for a reward, recap beside constraints on other rewards, and beside them dynamic_weights hypervolume, which multiplies all of them, and kl_target"
+                    "reward_weights has weights by step for style, whose weight is the multiplier of a constraint; a weight has one owner. Allowed: one of constraints, dynamic_weights gradient, recap and weights by step per reward; recap together with constraints on other rewards; and with any of them dynamic_weights hypervolume, which multiplies all, and kl_target"
             ),
             .init(
                 members: [
@@ -131,7 +131,7 @@ struct RewardControlTests {
                     .init("dynamic_weights", map([("method", "gradient")])),
                 ],
                 message:
-                    "dynamic_weights.method is gradient, which sets the weights of the rewards, and so do constraints; a weight has one owner. Allowed is \(RewardControl.stacks)"
+                    "dynamic_weights.method is gradient, which sets the weights of the rewards, and so do constraints; a weight has one owner. Allowed: \(RewardControl.stacks)"
             ),
             .init(
                 members: [
@@ -149,7 +149,7 @@ struct RewardControlTests {
             .init(
                 members: [.init("dynamic_weights", map([("method", "recap")]))],
                 message:
-                    "dynamic_weights.method is recap, which measures how far completion_length is from its largest score, and nobody says what that is; set dynamic_weights.ceilings, one number a reward"
+                    "dynamic_weights.method is recap, which measures how far completion_length is from its largest score, and that is unknown; set dynamic_weights.ceilings, one number per reward"
             ),
             .init(
                 members: [
@@ -159,7 +159,7 @@ struct RewardControlTests {
                             "ceilings", list([number("1"), number("9"), number("2")])))
                 ],
                 message:
-                    "dynamic_weights.method has gradient and recap, which both set the weights of the rewards; a weight has one owner. Allowed is \(RewardControl.stacks)"
+                    "dynamic_weights.method has gradient and recap, which both set the weights of the rewards; a weight has one owner. Allowed: \(RewardControl.stacks)"
             ),
             .init(
                 members: [
@@ -177,7 +177,7 @@ struct RewardControlTests {
                     .init("reward_weights", list([number("1"), number("-0.1"), number("2")])),
                 ],
                 message:
-                    "reward_weights has -0.1 for completion_length, and dynamic_weights.method recap measures how far a reward is from its largest score, which a cost moves away from as it gets better; expected a number of at least 0, or constraints on completion_length"
+                    "reward_weights has -0.1 for completion_length, and dynamic_weights.method recap measures how far a reward is from its largest score; a cost moves away from that as it improves; expected a number of at least 0, or constraints on completion_length"
             ),
             .init(
                 members: [

@@ -135,7 +135,7 @@ struct ConstraintTests {
         try place.write("course/metrics.jsonl", rows.joined(separator: "\n") + "\n")
         let outcome = try Command.succeed(["report", "course", "--gold", "gold"], in: place.folder)
         #expect(outcome.output.contains("- {reward: x, limit: \(limit), kind: equal}"), "\(outcome.output)")
-        #expect(outcome.output.contains("lies at the edge of what was seen of x") == isEdge, "\(outcome.output)")
+        #expect(outcome.output.contains("lies at the edge of the evaluated range of x") == isEdge, "\(outcome.output)")
     }
 
     /// As DPO and SFT leave them; `runs/*` also names what is no run.

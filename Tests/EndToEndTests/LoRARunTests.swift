@@ -45,11 +45,12 @@ struct LoRARunTests {
         let on = try place.train(job, "model_name_or_path=run", "output_dir=on", "lora_r=8")
         #expect(on.status == 0, "\(on.progress)")
         #expect(
-            on.progress.contains("adapters of rank 4") && on.progress.contains("go on as they are"), "\(on.progress)")
+            on.progress.contains("adapters of rank 4") && on.progress.contains("continue as they are"), "\(on.progress)"
+        )
         #expect(try abs(#require(place.metrics("on").first?["kl"])) < 1e-6)
 
         // What is dropped is the job's to say, which is told where the adapter says something else.
-        let note = "note: run says lora_dropout 0.3, and the job 0.0, which holds; lora_dropout=0.3 drops as before"
+        let note = "note: run has lora_dropout 0.3; the job's 0.0 is used. lora_dropout=0.3 keeps the old one"
         let config = String(decoding: try place.bytes("run/adapter_config.json"), as: UTF8.self)
         let dropping = config.replacing("\"lora_dropout\": 0.0", with: "\"lora_dropout\": 0.3")
         try #require(dropping != config)
@@ -57,7 +58,7 @@ struct LoRARunTests {
         let plan = [job, "model_name_or_path=run", "output_dir=next", "--dry-run"]
         #expect(try Command.succeed(["train"] + plan, in: place.folder).output.contains(note))
         let same = try Command.succeed(["train"] + plan + ["lora_dropout=0.3"], in: place.folder)
-        #expect(!same.output.contains("note: run says"), "\(same.output)")
+        #expect(!same.output.contains("note: run has"), "\(same.output)")
         let full = try place.train(job, "model_name_or_path=run", "output_dir=full", "use_peft=false")
         #expect(full.status == 0 && place.exists("full/model.safetensors"), "\(full.progress)")
     }

@@ -342,13 +342,13 @@ extension CodeExecutionRuns {
         @Test func anUnfitInterpreterIsSaidAtTheStart() async throws {
             for (python, words) in [
                 ("no-such-python", "there is no program 'no-such-python' in PATH"),
-                ("/bin/true", "does not run shut in"),
+                ("/bin/true", "does not run in the sandbox"),
             ] {
                 let error = await #expect(throws: RewardError.self) { try await source(["python": .string(python)]) }
                 #expect(error?.description.contains(words) == true, "\(String(describing: error))")
             }
             let error = await #expect(throws: RewardError.self) { try await source(["sandbox": .string("auto")]) }
-            #expect(error?.description.contains("but auto") == true)
+            #expect(error?.description.contains("except auto") == true)
         }
     }
 
@@ -372,7 +372,7 @@ extension CodeExecutionRuns {
         @Test(.enabled(if: Sandbox.problem != nil, "a sandbox works here"))
         func withoutTheSettingItIsRefused() async throws {
             let error = await #expect(throws: RewardError.self) { try await source() }
-            #expect(error?.description.contains("Setting sandbox: off accepts that") == true)
+            #expect(error?.description.contains("sandbox: off runs it without one") == true)
         }
     }
 }

@@ -90,7 +90,7 @@ struct GuardSettingsTests {
                 "algorithm: distill\nteacher_model_name_or_path: t\neval_guard: [{prompts: a}]", "line 6",
                 "no reward for 'a'; give it reward_funcs, or name it under texts"
             ),
-            ("algorithm: reward_model\neval_guard: [a]", "line 5", "reward_model trains no policy that writes"),
+            ("algorithm: reward_model\neval_guard: [a]", "line 5", "reward_model trains no policy that generates text"),
         ] as [(String, String, String)])
     func whatCannotBeMeantIsNamed(_ lines: String, _ place: String, _ says: String) throws {
         let error = #expect(throws: JobError.self) { try job(lines) }

@@ -267,7 +267,7 @@ struct JobFileTests {
 
     @Test(arguments: [
         ("{model: a, url: 'http://h'}", "exactly one of name, path, command, url, model"),
-        ("{model: a, name: x, metric_name: y}", "name and metric_name, which are the same beside model"),
+        ("{model: a, name: x, metric_name: y}", "name and metric_name, which mean the same beside model"),
         ("{model: a, name: [x]}", "a reward's name is no text"), ("{model: a, name: ''}", "a reward's name is no text"),
     ])
     func aSectionThatNamesARewardTwiceIsRefused(_ reward: String, _ message: String) throws {
@@ -360,7 +360,7 @@ struct JobFileTests {
         ("algorithm: remax\nnum_iterations: 2", "remax takes one optimizer step per rollout"),
         ("sync_ref_model: true", "the job loads none; set beta above 0"),
         ("algorithm: remax\nkl_placement: loss", "remax has its KL term in the reward"),
-        ("algorithm: rloo\nkl_estimator: full", "stands in grpo's loss; expected k1 for rloo"),
+        ("algorithm: rloo\nkl_estimator: full", "is for grpo's loss; expected k1 for rloo"),
         ("beta: 0.1\nkl_placement: reward\nkl_estimator: full", "for grpo with kl_placement reward"),
         ("algorithm: reinforce_pp\nkl_estimator: k3", "reinforce_pp with groups has k2 in its loss"),
         ("algorithm: best_of_k\nbeta: 0.1\nsync_ref_model: true", "sync_ref_model needs a reference policy"),
@@ -401,8 +401,8 @@ struct JobFileTests {
         ("algorithm: soft_grpo\nloss_type: cispo", "soft_grpo takes grpo, dapo or dr_grpo"),
         ("algorithm: soft_grpo\nrepetition_penalty: 1.1", "expected 1"),
         // A detached k2 or k3 has lost the gradient that made it a KL's.
-        ("beta: 0.1\nkl_placement: reward\nkl_estimator: k3", "what is left of k3 vanishes"),
-        ("algorithm: rloo\nkl_estimator: k2", "what is left of k2 vanishes"),
+        ("beta: 0.1\nkl_placement: reward\nkl_estimator: k3", "what remains of k3 vanishes"),
+        ("algorithm: rloo\nkl_estimator: k2", "what remains of k2 vanishes"),
         ("algorithm: remax\nbeta: 0.1\nkl_estimator: k3", "expected k1"),
         ("algorithm: ppo\nkl_estimator: k2", "expected k1"),
         (
@@ -448,11 +448,11 @@ struct JobFileTests {
         ),
         (
             "algorithm: bvpo\nbvpo: {online: true}\nconstraints: [{reward: accuracy_reward, limit: 0.5, kind: equal}]",
-            "constraints: accuracy_reward is equal, and bvpo keeps limits completion by completion; expected at_least or at_most"
+            "constraints: accuracy_reward is equal, and bvpo applies limits to each completion; expected at_least or at_most"
         ),
         (
             "algorithm: bvpo\nbvpo: {online: true}\nmultipliers: {variant: mu_ppo}\nconstraints: [{reward: accuracy_reward, limit: 0.5, kind: at_least}]",
-            "multipliers.variant is mu_ppo, and bvpo has no multipliers: what does not keep a limit is never chosen"
+            "multipliers.variant is mu_ppo, and bvpo has no multipliers: a completion that breaks a limit is never chosen"
         ),
         (
             "algorithm: bvpo\nbvpo: {online: true}\neval_steps: 5\ndynamic_weights: {method: hypervolume}",
@@ -460,7 +460,7 @@ struct JobFileTests {
         ),
         (
             "algorithm: bvpo\nbvpo: {online: true}\ndynamic_sampling: true",
-            "and bvpo.online divides both kinds of pairs by the same prompts; expected false"
+            "and bvpo.online needs the same prompts for both; expected false"
         ),
         // 8 completions are one optimizer step: 9 rows beside them would make it two.
         (
@@ -477,7 +477,7 @@ struct JobFileTests {
     @Test func aRewardThatIsNamedAsTheKLIsNotMovedWithIt() throws {
         let resolved = try job(complete + "\nalgorithm: rloo\nkl_target: 0.1")
         let error = try #require(throws: JobError.self) { try resolved.naming(rewards: ["kl"]) }
-        #expect(error.description.contains("whose name is kl, and so is a reward's"), "\(error)")
+        #expect(error.description.contains("named kl, and a reward has that name too"), "\(error)")
         #expect(try resolved.naming(rewards: ["style"]).method == "rloo")
     }
 
@@ -538,7 +538,7 @@ struct JobFileTests {
         ("[{reward: length_reward, target: 1}]", "", "its scores lie from 0 to 1; expected a target between them"),
         (
             "[{reward: length_reward, target: 0.5}, {reward: length_reward, target: 0.6}]", "",
-            "has two targets of length_reward"
+            "has two targets for length_reward"
         ),
         ("[{reward: length_reward}]", "", "expected a section with reward and target"),
         ("[{reward: length_reward, target: 0.5, kind: equal}]", "", "a moment has no 'kind'"),

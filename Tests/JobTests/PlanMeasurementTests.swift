@@ -45,8 +45,8 @@ struct PlanMeasurementTests {
         #expect(abs(try #require(found.meanErrors.bytes) - log(2) / 2) < 1e-12)
         let text = found.text
         for words in [
-            "run were 3 of 9 plans", "number 2 of those", "2.00 times as long as the fastest",
-            "seconds are off by a factor of 1.59", "bytes are off by a factor of 1.41", "down to 50.0 %", ": killed",
+            "3 of 9 plans that fit were run", "it ranks 2 among those", "2.00 times as long as the fastest",
+            "seconds are off by a factor of 1.59", "bytes are off by a factor of 1.41", "only 50.0 %", ": killed",
             "failed",
         ] {
             #expect(text.contains(words), "\(words) in \(text)")
@@ -68,6 +68,6 @@ struct PlanMeasurementTests {
     @Test func whatFailedHasNoRank() {
         let failed = PlanMeasurement([.init(candidate(8, seconds: 1), nil, failure: "killed")], of: 1)
         #expect(failed.rank == nil && failed.timesFastest == nil && failed.meanErrors.seconds == nil)
-        #expect(failed.text.contains("run were 0 of 1 plans"))
+        #expect(failed.text.contains("0 of 1 plans that fit were run"))
     }
 }

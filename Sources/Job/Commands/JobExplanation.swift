@@ -26,7 +26,7 @@ package enum JobExplanation {
         if let conditional = JobKnownKeys.conditional[name] {
             let harmless = (["nothing"] + conditional.harmless.sorted()).joined(separator: ", ")
             return switch conditional.otherwise {
-            case .refuse(let instead): "\(name)\n    not supported but for \(harmless): \(instead)"
+            case .refuse(let instead): "\(name)\n    supported only as \(harmless): \(instead)"
             case .notice(let instead): "\(name)\n    accepted and without effect here: \(instead)"
             }
         }
@@ -55,7 +55,7 @@ package enum JobExplanation {
         var lines = [method.name, "    \(method.title)"]
         if let variant { lines.append("    algorithm: " + listed(variant)) }
         let own = keys.filter { $0.methods?.contains(method.name) ?? false }.map(\.entry.key)
-        lines.append("    reads beside what every method reads: " + own.joined(separator: ", "))
+        lines.append("    reads, besides what every method reads: " + own.joined(separator: ", "))
         lines += method.variants.map { "    algorithm: " + listed($0) }
         lines += method.presets.map { "    preset: " + listed($0) }
         return lines.joined(separator: "\n")

@@ -138,7 +138,7 @@ package struct MemoryEstimate: Sendable {
         if run.rewardModels > 0 { parts.append("reward models \(Self.text(run.rewardModels))") }
         let keys = cache > 0 ? " (or, while generating, keys and values \(Self.text(cache)))" : ""
         parts.append("activations of a micro-batch \(Self.text(policy.activations))\(keys)")
-        if forwardCache > 0 { parts.append("products that wait for the update \(Self.text(forwardCache))") }
+        if forwardCache > 0 { parts.append("outputs kept for the update \(Self.text(forwardCache))") }
         return "memory, about \(Self.text(peak)) when every completion has its full length, at its peak while "
             + peakPhase.rawValue + ": " + parts.joined(separator: ", ")
     }

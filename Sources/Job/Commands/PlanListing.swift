@@ -94,7 +94,7 @@ package struct LocalPlanListing {
         let heading = LocalPlans.Candidate.heading + [durations.unit, "GiB a rank"]
         let more = candidates.count - rows.count
         return Table(heading, rows, textColumns: 1).text + (more > 0 ? "\nand \(more) more" : "")
-            + "\nchosen is the first, planHash \(candidates[0].plan.planHash)"
+            + "\nthe first is chosen, planHash \(candidates[0].plan.planHash)"
     }
 
     /// All of them as one object.

@@ -46,7 +46,7 @@ package struct PlanMaking {
                 guard job.model.residency != .keep else {
                     throw JobError(
                         place: "residency",
-                        message: "is keep; the calls of a plan drop what a phase has no more use for, expected release")
+                        message: "is keep; the calls of a plan drop what a phase no longer needs, expected release")
                 }
                 let own = try JobSizes(job, folder: folder, promptTokens: promptTokens)
                 settings = job.graphSettings(

@@ -100,10 +100,10 @@ package struct PlanMeasurement {
         }
         var lines = [Table(heading, table, textColumns: 1).text]
         let ran = rows.count { $0.measured != nil }
-        lines.append("run were \(ran) of \(count) plans that fit; chosen is the first")
+        lines.append("\(ran) of \(count) plans that fit were run; the first is chosen")
         if let rank, let timesFastest {
             lines.append(
-                "it is number \(rank) of those that were run, and takes \(NumberText.fixed(timesFastest, 2)) times as "
+                "it ranks \(rank) among those, and takes \(NumberText.fixed(timesFastest, 2)) times as "
                     + "long as the fastest")
         }
         let mean = meanErrors
@@ -115,8 +115,8 @@ package struct PlanMeasurement {
         }
         if let fullness = rows.compactMap(\.measured?.fullness).min(), fullness < 0.95 {
             lines.append(
-                "completions had down to \(NumberText.percent(fullness)) of the tokens that they may have, which the "
-                    + "estimator takes them to have")
+                "some completions had only \(NumberText.percent(fullness)) of the tokens they may have; the estimator "
+                    + "assumes all")
         }
         lines += rows.compactMap { row in row.failure.map { "\(row.candidate.plan.planHash.prefix(12)): \($0)" } }
         return lines.joined(separator: "\n")

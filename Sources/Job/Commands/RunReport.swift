@@ -260,9 +260,9 @@ package struct RunReport {
     }
 
     private static func edgeNote(_ rewards: [String]) -> String {
-        "\nThe joint proxy point lies at the edge of what was seen of \(rewards.joined(separator: ", ")): either "
+        "\nThe joint proxy point lies at the edge of the evaluated range of \(rewards.joined(separator: ", ")): either "
             + "\(rewards.count == 1 ? "it is" : "they are") good to the end of these runs, or most evaluations came too late "
-            + "to show the turn (a lower learning_rate or eval_steps shows more of the way).\n"
+            + "to show the turn (a lower learning_rate or eval_steps shows more).\n"
     }
 
     /// Writes one page: the curves, what the runs that have a timeline were at, how each run weighed its rewards, and

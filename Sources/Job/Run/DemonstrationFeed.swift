@@ -78,7 +78,8 @@ struct DemonstrationFeed: DemonstrationSource {
             if let first, settings.missing == .error {
                 throw JobError(
                     place: first,
-                    message: "the prompt has no demonstration in \(self.rows.identity), as \(prompts.count - found) of "
+                    message:
+                        "the prompt has no demonstration in \(self.rows.identity), like \(prompts.count - found) of "
                         + "\(prompts.count) prompts; add them, or set demonstrations.missing: skip, or "
                         + "demonstrations.order: own")
             }

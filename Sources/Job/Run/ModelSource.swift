@@ -154,13 +154,13 @@ package struct ModelSource: Sendable {
                 share(configuration.adapterCount) + ": adapters of rank \(own.rank), scaled by \(own.scale)"
                     + (adapter == nil || own == asked
                         ? ""
-                        : "; those of \(folder.lastPathComponent) go on as they are, whatever lora_r, lora_alpha, "
+                        : "; those of \(folder.lastPathComponent) continue as they are, whatever lora_r, lora_alpha, "
                             + "use_rslora and lora_target_modules say")
             ]
             if let saved = adapter?.adapters.dropout, saved != 0, saved != own.dropout {
                 lines.append(
-                    "note: \(folder.lastPathComponent) says lora_dropout \(saved), and the job \(own.dropout), which "
-                        + "holds; lora_dropout=\(saved) drops as before")
+                    "note: \(folder.lastPathComponent) has lora_dropout \(saved); the job's \(own.dropout) is "
+                        + "used. lora_dropout=\(saved) keeps the old one")
             }
             return lines
         }

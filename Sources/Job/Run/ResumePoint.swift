@@ -72,7 +72,7 @@ struct ResumePoint {
             return nil
         }
         progress.forgetBest()
-        return "note: \(name), the best so far, is not beside the checkpoint that is resumed, or not whole: the best "
+        return "note: \(name), the best so far, is missing beside the resumed checkpoint, or incomplete: the best "
             + "is chosen anew from here on"
     }
 

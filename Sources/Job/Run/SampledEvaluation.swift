@@ -116,6 +116,6 @@ struct SampledEvaluation: Measuring {
         let own = Self.metricNames(rewards: scorer.rewardNames, prefix: prefix)
         guard let bestMetric, !names.contains(bestMetric), !own.contains(bestMetric) else { return nil }
         let problem = JobError.noMetric(bestMetric, of: "the evaluation of step \(step)", among: names)
-        return "\(problem); checkpoints are ranked from the first on that has it"
+        return "\(problem); ranking starts with the first checkpoint that has it"
     }
 }

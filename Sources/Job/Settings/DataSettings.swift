@@ -29,34 +29,34 @@ package struct DataSettings: Sendable {
     init(reading job: inout SettingsReader, learnsRows: Bool) {
         let name: String? = job.read(
             "dataset_name", optional: nil,
-            "A prompt file (JSON Lines, JSON, CSV, TSV, also .gz; Parquet), or a folder with train.jsonl and eval.jsonl, relative to the job file, typed on the command line to the working folder; or the name of a data set in the Hugging Face cache, such as trl-lib/tldr."
+            "A prompt file (JSON Lines, JSON, CSV, TSV, also .gz; Parquet), or a folder with train.jsonl and eval.jsonl, relative to the job file (on the command line, to the working directory); or a data set in the Hugging Face cache, such as trl-lib/tldr."
         )
         let several = job.read(
             "datasets", default: DatasetList(),
-            "Several prompt sets as one: a list of sections with path, and if wanted split, fraction, columns (those kept) and column_map. fraction f_i is the set's share of the mixture, as in TRL: the mixture has N = min(n_i / f_i) rows, and the first round(f_i N) rows of each set are taken; without fractions, all rows of all sets. Instead of dataset_name."
+            "Several prompt sets as one, instead of dataset_name: a list of sections with path and optionally split, fraction, columns (those to keep) and column_map. fraction f_i is the set's share of the mixture, as in TRL: the mixture has N = min(n_i / f_i) rows, and the first round(f_i N) rows of each set are taken; without fractions, all rows of all sets."
         ).datasets
         let split = job.read(
             "dataset_train_split", default: "train",
-            "Which file of the folder training reads: train means train.jsonl.")
+            "The file of the folder to train on: train means train.jsonl.")
         testSplit = job.read(
             "dataset_test_split", optional: nil,
-            "Which file of the folder evaluation reads; by default eval.jsonl, else test.jsonl.")
+            "The file of the folder to evaluate on; by default eval.jsonl, else test.jsonl.")
         columnMap =
             job.read(
                 "column_map", default: NamedValues(),
-                "Names of your columns for the ones expected here: {prompt: question}."
+                "Maps the column names expected here to yours: {prompt: question}."
             ).values
         shuffles = job.read(
-            "shuffle_dataset", default: true, "Whether each epoch has its own order, addressed by the seed.")
+            "shuffle_dataset", default: true, "Whether each epoch has its own order, drawn from the seed.")
         maxPromptLength = job.read(
             "max_prompt_length", optional: nil, .atLeast(1),
-            "Tokens a prompt may have; by default what the model's context leaves beside max_completion_length. Nothing is ever cut."
+            "Most tokens of a prompt; by default the model's context minus max_completion_length. Nothing is ever cut."
         )
         maxLength =
             learnsRows
             ? job.read(
                 "max_length", optional: nil, .atLeast(2),
-                "Tokens a row may have, prompt and completion together; by default the model's context. A longer one is never cut: it is an error, or left out with overlong_prompts drop."
+                "Most tokens of a row, prompt and completion together; by default the model's context. A longer one is never cut: it is an error, or left out with overlong_prompts drop."
             ) : nil
         overlong = job.read(
             "overlong_prompts", default: .error,

@@ -48,14 +48,14 @@ package struct GuardSettings: Sendable, Equatable {
     ) -> [GuardSettings] {
         let entries = job.read(
             "eval_guard", default: [GuardEntry](),
-            "What the run must not lose, a list: {prompts: a prompt set} samples answers and takes their mean reward, {texts: rows with completions, or whole texts} the log-likelihood of a token in nats, without any reward; a name alone is prompts where the job has rewards, else texts. Measured before the first step and every so many (every, by default eval_steps, else logging_steps) on the first limit rows (eval_limit). More than tolerance (0.05) below its first value is an alarm, with stop: true the end of the run. Also split, column_map, name, and reward_funcs of its own."
+            "What the run must not lose, a list: {prompts: a prompt set} is the mean reward of sampled answers, {texts: rows with completions, or whole texts} the log-likelihood per token in nats, without any reward; a bare name means prompts if the job has rewards, else texts. Measured before the first step and then at intervals (every, by default eval_steps, else logging_steps) on the first limit rows (eval_limit). A fall of more than tolerance (0.05) below its first value is an alarm; with stop: true it ends the run. Also split, column_map, name, and its own reward_funcs."
         )
         let chosen = entries.map { entry in
             GuardSettings(entry, otherwise: samples && hasRewards ? .prompts : .texts, every: every, limit: limit)
         }
         job.resolve("eval_guard", to: chosen.map(GuardEntry.init))
         if !chosen.isEmpty, !learnsTexts {
-            job.refuse("eval_guard", "eval_guard is set; \(method) trains no policy that writes, leave it out")
+            job.refuse("eval_guard", "eval_guard is set; \(method) trains no policy that generates text, leave it out")
         }
         for one in chosen where one.kind == .prompts && learnsTexts {
             if !samples {

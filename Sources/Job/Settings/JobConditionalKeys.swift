@@ -37,8 +37,8 @@ extension JobKnownKeys {
     ) { first, _ in first }
 
     private static let precision: [String: JobConditionalKey] = [
-        "bf16": JobConditionalKey(off, .notice("passes over the model compute in dtype; set dtype: bfloat16 for that")),
-        "fp16": JobConditionalKey(off, .notice("passes over the model compute in dtype")),
+        "bf16": JobConditionalKey(off, .notice("model passes compute in dtype; set dtype: bfloat16 for that")),
+        "fp16": JobConditionalKey(off, .notice("model passes compute in dtype")),
         "bf16_full_eval": JobConditionalKey(off, .notice("evaluation computes in dtype, as training does")),
         "fp16_full_eval": JobConditionalKey(off, .notice("evaluation computes in dtype, as training does")),
         "model_init_kwargs": JobConditionalKey([], .refuse("a model is loaded as its folder says; set dtype")),
@@ -68,7 +68,7 @@ extension JobKnownKeys {
             off, .notice("a continued run goes on with the prompt it stopped at")),
         "ld_alpha": JobConditionalKey(["1"], .refuse("a loss on parts of a completion is not built")),
         "f_divergence_type": JobConditionalKey(
-            ["reverse_kl"], .refuse("the reverse KL is the divergence that is built")),
+            ["reverse_kl"], .refuse("only the reverse KL is built")),
         "use_weighting": JobConditionalKey(off, .refuse("weights by probability (WPO) are not built")),
         "loss_weights": JobConditionalKey(["1"], .refuse("one loss_type is minimized, with the weight 1")),
         "label_smoothing_factor": JobConditionalKey(["0"], .refuse("label smoothing is not built")),
@@ -77,7 +77,8 @@ extension JobKnownKeys {
         "generate_during_eval": JobConditionalKey(off, .notice("pairs are compared, none sampled; run plumbline eval")),
         "is_encoder_decoder": JobConditionalKey(off, .refuse("encoder-decoder models are not built")),
         "num_labels": JobConditionalKey(["1"], .refuse("set reward_heads, a name for each")),
-        "token_level_kl": JobConditionalKey(off, .refuse("rloo takes the KL of whole completions off their reward")),
+        "token_level_kl": JobConditionalKey(
+            off, .refuse("rloo subtracts the KL of whole completions from their reward")),
         "whiten_rewards": JobConditionalKey(off, .refuse("rewards are not whitened; advantages are")),
         "group_by_length": JobConditionalKey(
             off, .notice("rows are packed without padding, in the order that shuffle_dataset says")),
@@ -93,7 +94,7 @@ extension JobKnownKeys {
             [], .refuse("a configuration is a folder of the set; name it in dataset_name, such as openai/gsm8k/main")),
         "test_split_size": JobConditionalKey(
             [], .refuse("rows are not held out; put them into a file of their own (eval.jsonl of the folder)")),
-        "data_seed": JobConditionalKey([], .notice("seed addresses the order of prompts too")),
+        "data_seed": JobConditionalKey([], .notice("seed also sets the order of prompts")),
         "train_sampling_strategy": JobConditionalKey(["random"], .refuse("set shuffle_dataset")),
         "completion_only_loss": JobConditionalKey(
             ["true", "yes", "on"], .refuse("the loss on prompt tokens is not built; only the completion is trained")),

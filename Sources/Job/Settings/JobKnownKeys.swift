@@ -137,7 +137,7 @@ enum JobKnownKeys {
         "max_seq_length": "it is called max_length", "max_new_tokens": "it is called max_completion_length",
         "epsilon_low": "it is called epsilon", "kl_coeff": "it is called beta",
         "rloo_k": "it is called num_generations",
-        "normalize_reward": "the nearest is normalize_advantages, after the baseline is taken off",
+        "normalize_reward": "the nearest is normalize_advantages, after the baseline is subtracted",
         "lr": "it is called learning_rate", "epochs": "it is called num_train_epochs",
         "num_epochs": "it is called num_train_epochs", "ppo_epochs": "it is called num_iterations",
         "total_episodes": "set max_steps or num_train_epochs", "exp_name": "it is called run_name",

@@ -44,33 +44,33 @@ package struct ModelSettings: Sendable {
         path = job.read(
             "model_name_or_path", required: "name a model folder", standIn: "",
             meaning:
-                "A Hugging Face folder (config.json, safetensors, tokenizer.json), a PEFT adapter's or a GGUF file, relative to the working directory, or a name in the local Hugging Face cache. A GGUF file is read with its tokenizer and chat template; what a run saves is a folder."
+                "A Hugging Face folder (config.json, safetensors, tokenizer.json), a PEFT adapter's folder or a GGUF file, relative to the working directory, or a name in the local Hugging Face cache. A GGUF file brings its tokenizer and chat template; a run always saves a folder."
         )
         dtype = job.read(
             "dtype", default: .float32,
-            "What passes over the model compute in; bfloat16 trains float32 weights and reads copies of them. auto is float32, whatever type the folder has. torch_dtype is another name of it."
+            "The type that model passes compute in; bfloat16 trains float32 weights and reads copies of them. auto is float32, whatever type the folder has. torch_dtype is an alias."
         )
         reading = PromptReading(reading: &job)
         seed = job.read(
             "seed", default: 42, .atLeast(0),
-            "Addresses every random draw: same seed, machine and thread count, same run to the bit.")
+            "Determines every random draw: same seed, machine and thread count, same run to the bit.")
         trained = TrainedWeights(reading: &job, seed: seed)
         threads = job.read(
             "threads", optional: nil, .from(1, to: 1024),
-            "Threads of the tensor engine; by default the machine's cores, and one for a model below 2 M weights.")
+            "Threads of the tensor engine; by default one per core, or just one for a model below 2 M weights.")
         device = job.read(
             "device", default: .cpu,
-            "Where weights, gradients and activations are: cpu, cuda (the first GPU) or cuda:N. A GPU takes a libtorch with CUDA (LIBTORCH=/path make build), and reads the weights as they are: generation_layout is shared there."
+            "Where weights, gradients and activations are: cpu, cuda (the first GPU) or cuda:N. A GPU needs a libtorch with CUDA (LIBTORCH=/path make build), and reads the weights as they are: generation_layout is shared there."
         )
         base = Self.base(reading: &job, dtype, device, trained)
         generationLayout = Self.layout(reading: &job, dtype, device, base, generates)
         residency = job.read(
             "residency", default: .release,
-            "What becomes of memory that a phase has no more use for: copies of the weights while they are trained, gradients after a step, keys and values after sampling. release drops it, and gives it back to the system at the ends of phases as long as that takes about 1 % of the time; release_always does at the end of every phase, whatever it takes; keep leaves all of it in memory until it is made anew, to be compared with. A frozen reference in its safetensors' own type is the file's pages, which release and release_always drop after each phase. The numbers of a run do not depend on it."
+            "What happens to memory that a phase no longer needs: weight copies during training, gradients after a step, keys and values after sampling. release frees it, and returns it to the system after phases as long as that takes about 1 % of the time; release_always returns it after every phase, whatever it takes; keep holds it all until it is made anew, for comparison. A frozen reference in its safetensors' own type is mapped from the file; release and release_always drop its pages after each phase. The numbers of a run do not depend on it."
         )
         let verifies = job.read(
             "verify_weights", default: false,
-            "Compares the weights with their fingerprint at every hand-over between generation, scoring and training, and stops when anything but an optimizer step has written them. Reads every weight once a hand-over, at the speed of memory."
+            "Checks the weights' fingerprint at every hand-over between generation, scoring and training, and stops if anything but an optimizer step has written them. Reads every weight once per hand-over, at memory speed."
         )
         verification = verifies ? .everyHandOver : .never
     }
@@ -80,7 +80,7 @@ package struct ModelSettings: Sendable {
     ) -> WeightStorage {
         let isInt8 = job.read(
             "load_in_8bit", default: false,
-            "Keeps the matrices of the blocks under adapters in eight bits with a scale an output, a quarter of the memory; embeddings, head and norms stay whole. Sampling, scoring and training read the same, w ≈ s·round(w/s) with s = max|w|/127 over an output; the adapters are float32. dtype: bfloat16 halves all of a model under adapters."
+            "Keeps the block matrices under adapters in eight bits with one scale per output, a quarter of the memory; embeddings, head and norms are not quantized. Sampling, scoring and training read the same, w ≈ s·round(w/s) with s = max|w|/127 over an output; the adapters are float32. dtype: bfloat16 halves the whole model instead."
         )
         guard isInt8 else { return .whole }
         guard case .adapters = trained else {
@@ -92,9 +92,9 @@ package struct ModelSettings: Sendable {
         }
         job.check(
             dtype == .float32, "load_in_8bit",
-            "false with dtype \(dtype.rawValue): products of eight bits are float32's")
+            "false with dtype \(dtype.rawValue): eight-bit products are for float32")
         job.check(
-            device == .cpu, "load_in_8bit", "false with device \(device.yaml): products of eight bits are the CPU's")
+            device == .cpu, "load_in_8bit", "false with device \(device.yaml): eight-bit products are for the CPU")
         return .int8
     }
 
@@ -106,14 +106,14 @@ package struct ModelSettings: Sendable {
         let isPacked = dtype == .float32 && device == .cpu && base == .whole
         let layout = job.read(
             "generation_layout", default: isPacked ? GenerationLayout.packed : .shared,
-            "How the weights lie while completions are sampled. packed: a copy of the matrices in the order that products of few rows read, made after each step and gone while the next one is trained, so that the peak of memory stays; its results differ by rounding. int8: the same in eight bits a weight but for embeddings and head, a quarter of the memory traffic and another policy, so that importance_sampling_correction is token_truncate unless it is set. shared: no copy, the only one outside of float32."
+            "How the weights are laid out for sampling. packed: a copy of the matrices in the order that products of few rows read, made after each step and dropped before the next one is trained, so that peak memory stays the same; its results differ by rounding. int8: the same in eight bits per weight except embeddings and head, a quarter of the memory traffic but another policy, so importance_sampling_correction defaults to token_truncate. shared: no copy, the only choice outside float32."
         )
         job.check(
             layout == .shared || dtype == .float32, "generation_layout",
             "shared with dtype \(dtype.rawValue): packed matrices are made of float32 weights")
         job.check(
             layout == .shared || device == .cpu, "generation_layout",
-            "shared with device \(device.yaml): the products of packed matrices are the CPU's")
+            "shared with device \(device.yaml): products of packed matrices are for the CPU")
         job.check(
             layout == .shared || base == .whole, "generation_layout",
             "shared with load_in_8bit: sampling reads the base in eight bits as it is, and the adapters beside it")

@@ -11,11 +11,11 @@ package struct OptimizerOffload: Sendable {
     init(reading job: inout SettingsReader, outputDirectory: String, device: Device) {
         let isWanted = job.read(
             "offload_optimizer", default: false,
-            "Keeps what the optimizer keeps of each trained number (8 bytes of adamw_torch) in a file and not in memory: a step reads, changes and writes it parameter by parameter, so that the largest parameter's is all that is ever in memory. A step takes as much longer as the disk needs to read and to write it; no number of a run depends on it, and checkpoints are the same. Its room is taken before training starts, and given back when the run ends, however it ends."
+            "Keeps the optimizer state (8 bytes per trained number for adamw_torch) in a file instead of memory: a step reads, changes and writes it parameter by parameter, so only the largest parameter's is ever in memory. A step takes longer by the disk's time to read and write it; no number of a run depends on it, and checkpoints are the same. Disk space is reserved before training starts, and freed however the run ends."
         )
         let path: String? = job.read(
             "offload_optimizer_path", optional: nil,
-            "The folder whose disk that file is on; output_dir unless set. It is best a local disk, and none that is in memory itself, as /dev/shm is. Relative to the working directory."
+            "The folder whose disk holds that file; output_dir unless set. Best a local disk, not one in memory such as /dev/shm. Relative to the working directory."
         )
         if !isWanted { job.ignore("offload_optimizer_path") }
         if isWanted, device != .cpu {

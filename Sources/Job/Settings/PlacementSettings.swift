@@ -28,7 +28,7 @@ package struct PlacementSettings: Sendable {
     init?(reading job: inout SettingsReader, folder: URL?) {
         let given: String? = job.read(
             "placement", optional: nil,
-            "A plan.json of plumbline plan --job that the run carries out: it decides dtype, generation_layout, max_tokens_per_micro_batch, max_concurrent_completions, tensor_parallel_size, generation_tensor_parallel_size, offload_optimizer and the number of processes; a key that says otherwise is refused. Relative to the job file, typed on the command line to the working folder. A run that is resumed keeps its plan."
+            "A plan.json from plumbline plan --job that the run carries out: it decides dtype, generation_layout, max_tokens_per_micro_batch, max_concurrent_completions, tensor_parallel_size, generation_tensor_parallel_size, offload_optimizer and the number of processes; a key that says otherwise is refused. Relative to the job file (on the command line, to the working directory). A resumed run keeps its plan."
         )
         guard let given, let folder else { return nil }
         let read: ExecutionPlan
@@ -142,7 +142,7 @@ package struct PlacementSettings: Sendable {
         if reading.model.residency == .keep {
             job.refuse(
                 "residency",
-                "residency is keep, and the calls of \(path) drop what a phase has no more use for; leave residency or "
+                "residency is keep, and the calls of \(path) drop what a phase no longer needs; leave residency or "
                     + "placement out")
         }
         for difference in differences(from: reading.graph(promptTokens: 1), generates: reading.plan.recipe.generates) {

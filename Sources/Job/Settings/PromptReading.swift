@@ -22,15 +22,15 @@ package struct PromptReading: Sendable {
     init(reading job: inout SettingsReader) {
         templateVariables =
             job.read(
-                "chat_template_kwargs", default: NamedValues(), "Variables handed to the chat template as they are."
+                "chat_template_kwargs", default: NamedValues(), "Variables passed to the chat template as they are."
             ).values
         appliesChatTemplate = job.read(
             "apply_chat_template", optional: nil,
-            "Whether a prompt that is a plain text is put into the model's chat template as one message of the user. Unless set it is read as it is, and a model with a chat template is warned about."
+            "Whether a plain-text prompt goes through the model's chat template as a single user message. Unless set, it is read as it is, with a warning if the model has a chat template."
         )
         splitsSpecialTokens = job.read(
             "split_special_tokens", default: false,
-            "Whether a special token's spelling in prompts and demonstrations, such as <|im_end|>, is read as the text it is; tokens that the chat template writes stay tokens. Off, as in transformers: it becomes the token."
+            "Whether a special token spelled out in prompts or demonstrations, such as <|im_end|>, is read as plain text; tokens that the chat template writes stay tokens. Off, as in transformers: it becomes the token."
         )
     }
 }

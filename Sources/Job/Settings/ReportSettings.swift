@@ -21,7 +21,7 @@ package struct ReportSettings: Sendable {
     init(reading job: inout SettingsReader, outputDirectory: String) {
         let targets: [Target] = job.read(
             "report_to", default: [.none],
-            "Where the numbers of metrics.jsonl go as well: tensorboard (event files in output_dir/tensorboard, written here), trackio and wandb (by their own clients in python3), several as a list; all takes those that are installed."
+            "Where the numbers of metrics.jsonl also go: tensorboard (event files in output_dir/tensorboard, written here), trackio and wandb (by their own clients in python3), or several as a list; all takes those that are installed."
         )
         job.check(
             targets.count <= 1 || !targets.contains { $0 == .none || $0 == .all }, "report_to",
@@ -37,7 +37,7 @@ package struct ReportSettings: Sendable {
         runName = name ?? outputDirectory.split(separator: "/").last.map(String.init) ?? "run"
         project = job.read(
             "project", optional: nil,
-            "The project that trackio and wandb show the run in; WANDB_PROJECT, TRACKIO_PROJECT or plumbline unless set."
+            "The run's project in trackio and wandb; WANDB_PROJECT, TRACKIO_PROJECT or plumbline unless set."
         )
         job.ignore("run_name", when: trackers.isEmpty)
         // TRL's configurations name a project whether or not anything is reported.

@@ -158,7 +158,7 @@ struct Reading {
             generates
             ? job.read(
                 "max_concurrent_completions", optional: nil, .from(1, to: 1_000_000),
-                "Rows decoded at once, in evaluations too; by default as many as the step has, up to 256 and to 2 GiB of keys and values."
+                "Completions decoded at once, in evaluations too; by default all of the step, up to 256 and 2 GiB of keys and values."
             )
             : nil
         batches = BatchArithmetic(
@@ -197,7 +197,7 @@ struct Reading {
                 &job, isUsed: Self.repeatsProducts(plan, model, batches, staleness) && !checkpointsBlocks) : 0
         partGradientSteps = job.read(
             "gradient_part_steps", default: 0, .from(0, to: 1_000_000),
-            "Optimizer steps from one measurement of what a mixed loss's gradient is made of to the next: imitation and reward of amft, teacher and rewards of distill, the terms of luffy and srft, both kinds of bvpo's pairs, replay, rethinking. gradient_parts/NAME/norm is the norm of each with its weight, gradient_parts/NAME/share its part of the step's gradient, at a forward and a backward pass and the memory of a gradient each; 0 measures none."
+            "Measures the parts of a mixed loss's gradient every so many optimizer steps: imitation and reward of amft, teacher and rewards of distill, the terms of luffy and srft, both kinds of bvpo's pairs, replay, rethinking. gradient_parts/NAME/norm is a part's weighted norm, gradient_parts/NAME/share its share of the step's gradient. Each part costs a forward and a backward pass and the memory of a gradient; 0 measures none."
         )
         job.ignore("gradient_part_steps", when: plan.parts.flatMap(\.gradientNames).count < 2)
         optimizer = OptimizerSettings(reading: &job, learningRate: defaults.learningRate)
@@ -228,7 +228,7 @@ struct Reading {
         if plan.reference?.sync != nil, model.base != .whole {
             job.refuse(
                 "sync_ref_model",
-                "sync_ref_model is true with load_in_8bit, whose matrices no step can move a little; expected false, or load_in_8bit: false"
+                "sync_ref_model is true with load_in_8bit, whose matrices cannot move in small steps; expected false, or load_in_8bit: false"
             )
         }
         if plan.reference?.sync != nil, model.dtype == .bfloat16 {
@@ -253,7 +253,7 @@ struct Reading {
     private static func forwardCache(_ job: inout SettingsReader, isUsed: Bool) -> Int {
         let gigabytes = job.read(
             "forward_cache_gb", default: 2.5, .from(0, to: 1_000_000),
-            "GB of the projections' and attention's outputs kept from sampling so that the update need not compute them again (a third of its operations, with adapters half); 0 keeps none. What does not fit is computed again; results differ by rounding. Single process only, for an optimizer step on a whole rollout at the weights that sampled it. No effect with bfloat16, int8 layouts, load_in_8bit, lora_dropout, soft thinking, forced_rethinking, luffy and srft (another's completion in every group), gradient_checkpointing, max_staleness or several optimizer steps a rollout."
+            "GB of projection and attention outputs kept from sampling, which saves the update a third of its operations (half with adapters); 0 keeps none. What does not fit is computed again; results differ by rounding. Single process only, for an optimizer step on a whole rollout at the weights that sampled it. No effect with bfloat16, int8 layouts, load_in_8bit, lora_dropout, soft thinking, forced_rethinking, luffy and srft (whose groups all hold another's completion), gradient_checkpointing, max_staleness or several optimizer steps per rollout."
         )
         job.ignore("forward_cache_gb", when: !isUsed)
         return isUsed ? Int(gigabytes * 1e9) : 0
@@ -276,7 +276,7 @@ struct Reading {
         if plan.rethinking != nil {
             job.refuse(
                 "max_staleness",
-                "max_staleness is 1 with forced_rethinking, whose completions newer weights would go on with; expected 0"
+                "max_staleness is 1 with forced_rethinking, whose completions newer weights would continue; expected 0"
             )
         } else if !plan.recipe.samplesFirst {
             job.refuse(

@@ -15,12 +15,12 @@ package struct RewardEntries: Sendable {
         let problemsBefore = job.problems.count
         entries = job.read(
             "reward_funcs", default: [JobReward](),
-            "Rewards by name (plumbline reward list), path/file.py:function, package.module.function, {command: …}, {url: …} or {model: folder}; an entry may be a section with the reward's own settings, and beside a place with the name that metrics call it."
+            "Rewards by name (plumbline reward list), path/file.py:function, package.module.function, {command: …}, {url: …} or {model: folder}; an entry may be a section with the reward's own settings; beside path, command, url or model, name is its name in metrics."
         )
         let isRefused = job.problems.count > problemsBefore
         errorBudget = job.read(
             "reward_error_budget", default: 0.05, .from(0, to: 1),
-            "Largest share of a reward's scores that may fail or time out before the run stops with the first failure and its sample: of the last 1000, of 200 while there are fewer. A run that comes to its end with a larger share of those there were ends with the same error, its model saved."
+            "Largest share of a reward's last 1000 scores (counted as at least 200) that may fail or time out before the run stops with the first failure and its sample. At its end their true number counts: a run with a larger share ends with the same error, its model saved."
         )
         timeoutSeconds = job.read(
             "reward_timeout", default: 60.0, .above(0),
@@ -99,7 +99,7 @@ extension JobReward: SettingsValue {
             let places = named.filter { $0.key != "name" }
             guard places.count < 2, let entry = places.first ?? named.first, let text = String.read(entry.node) else {
                 throw node.problem(
-                    "a reward's section names it by exactly one of \(references.joined(separator: ", ")); name may stand beside another, for metrics; found \(node.found)"
+                    "a reward's section names it by exactly one of \(references.joined(separator: ", ")); name may be given besides, for metrics; found \(node.found)"
                 )
             }
             let isPlain = entry.key == "name" || entry.key == "path"
@@ -107,12 +107,12 @@ extension JobReward: SettingsValue {
             if let index = settings.firstIndex(where: { $0.0 == "name" }) {
                 guard !members.contains(where: { $0.key == RewardOpening.nameSetting }) else {
                     throw node.problem(
-                        "a reward's section has name and metric_name, which are the same beside \(entry.key); leave one of them out"
+                        "a reward's section has name and metric_name, which mean the same beside \(entry.key); leave one of them out"
                     )
                 }
                 guard let name = named.first(where: { $0.key == "name" }).flatMap({ String.read($0.node) }),
                     !name.isEmpty
-                else { throw node.problem("a reward's name is no text; expected what metrics call it") }
+                else { throw node.problem("a reward's name is no text; expected its name in metrics") }
                 settings[index] = (RewardOpening.nameSetting, .string(name))
             }
             return JobReward(

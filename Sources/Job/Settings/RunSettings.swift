@@ -59,7 +59,7 @@ package struct RunSettings: Sendable {
         )
         overwrites = job.read(
             "overwrite_output_dir", default: false,
-            "Starts anew, or from another run's checkpoint, in a folder that holds an earlier run: its metrics and its final model go; its checkpoints are set aside, and removed once the new run has saved one."
+            "Starts afresh, or from another run's checkpoint, in a folder that holds an earlier run. That run's metrics and final model are deleted; its checkpoints are set aside, and go once the new run has saved one."
         )
         resumes =
             job.read(
@@ -76,19 +76,19 @@ package struct RunSettings: Sendable {
         completionsToPrint = printed ?? 0
         let saves = job.read(
             "save_steps", default: 500, .atLeast(1),
-            "Optimizer steps between two checkpoints; one more is written at the end. As eval_steps where the run ends with its best model, unless set."
+            "Optimizer steps between two checkpoints; one more is written at the end. Defaults to eval_steps if the run ends with its best model."
         )
         saveTotalLimit = job.read(
             "save_total_limit", optional: nil, .atLeast(1),
-            "Checkpoints kept; the best and the newest are never removed, and until the run ends nor is the one before the newest."
+            "Checkpoints to keep; the best and the newest are never removed, nor, until the run ends, is the one before the newest."
         )
         let strategy: EvaluationStrategy? = job.read(
             "eval_strategy", optional: nil,
-            "steps evaluates every eval_steps, by default logging_steps; no never does, whatever eval_steps says. Unless set, steps where eval_steps is set. evaluation_strategy is another name of it."
+            "steps evaluates every eval_steps, by default logging_steps; no never does, whatever eval_steps says. Unless set, steps if eval_steps is set. evaluation_strategy is an alias."
         )
         var steps: Int? = job.read(
             "eval_steps", optional: nil, .atLeast(1),
-            "Optimizer steps between two evaluations on the test split; off unless set, or asked for by eval_strategy.")
+            "Optimizer steps between two evaluations on the test split; off unless set or requested by eval_strategy.")
         switch strategy {
         case .no:
             job.ignore("eval_steps", "num_generations_eval", "eval_limit")
@@ -105,20 +105,20 @@ package struct RunSettings: Sendable {
         generations = asked ?? 1
         job.resolve("num_generations_eval", to: generations)
         let limit: Int? = job.read(
-            "eval_limit", optional: nil, .atLeast(1), "Prompts of an evaluation during training; all unless set.")
+            "eval_limit", optional: nil, .atLeast(1), "Prompts per evaluation during training; all unless set.")
         evaluation = steps.map { Evaluation(steps: $0, limit: limit) }
         guards = GuardSettings.all(
             reading: &job, method: method, samples: samples, hasRewards: hasRewards, learnsTexts: learnsTexts,
             every: steps ?? loggingSteps, limit: limit)
         placesBest = job.read(
             "load_best_model_at_end", default: gold != nil,
-            "Whether the run ends with the model of its best checkpoint, by metric_for_best_model, and not with the newest, also where it goes on in another output_dir, which gets a copy; a threshold_search does unless this says otherwise."
+            "Whether the run ends with the model of its best checkpoint (by metric_for_best_model) instead of the newest; continued in another output_dir, it gets a copy there. On by default with threshold_search."
         )
         saveSteps = placesBest && !job.isGiven("save_steps") ? steps ?? saves : saves
         job.resolve("save_steps", to: saveSteps)
         let best: String? = job.read(
             "metric_for_best_model", optional: nil,
-            "The metric that names the best checkpoint, one that a reward logs too. Where eval_steps is set it is the evaluation's, with or without eval_ before it, else a training step's. With load_best_model_at_end eval_reward unless set, eval_loss without rewards."
+            "The metric that selects the best checkpoint; those that a reward logs will do. With eval_steps it is the evaluation's, with or without the eval_ prefix, else a training step's. With load_best_model_at_end by default eval_reward, or eval_loss without rewards."
         )
         let ranking = gold.map { "eval_rewards/\($0)/mean" } ?? (hasRewards ? "eval_reward" : "eval_loss")
         // As in transformers, whose trainer ranks by evaluations alone.
@@ -127,20 +127,20 @@ package struct RunSettings: Sendable {
         job.resolve("metric_for_best_model", to: bestMetric)
         bestIsGreater = job.read(
             "greater_is_better", default: !(bestMetric?.hasSuffix("loss") ?? false),
-            "Whether a larger metric_for_best_model is better; of a loss a smaller one is, unless this says otherwise.")
+            "Whether a larger metric_for_best_model is better; by default it is, except for a loss.")
         gapLimit = job.read(
             "logprob_gap_limit", optional: samplesAhead ? nil : 0.01, .above(0),
-            "The run stops when the mean difference between sampled and re-scored log-probs exceeds this many nats; none with max_staleness above 0 unless set, where the update in between is part of it."
+            "The run stops when the mean difference between sampled and re-scored log-probs exceeds this many nats. Off by default with max_staleness above 0, where the gap includes the update in between."
         )
         reports = ReportSettings(reading: &job, outputDirectory: outputDirectory)
         timelineSteps =
             job.read(
                 "timeline", default: TimelineChoice(steps: 0),
-                "Writes timeline.json into the run folder, for chrome://tracing, Perfetto and plumbline report --html: what each step was at, and what lay in memory, of several processes in the first. true shows the first 20 steps of a start, a number as many; a run that is resumed begins anew."
+                "Writes timeline.json into the run folder, for chrome://tracing, Perfetto and plumbline report --html: what each step was doing and what was in memory, with several processes in the first. true shows the first 20 steps after a start, a number that many; a resumed run begins anew."
             ).steps
         rankTimeout = job.read(
             "ddp_timeout", default: 1800, .from(1, to: 604_800),
-            "Seconds that the processes of a run wait for one another; one that has ended is noticed at once, and evaluations and saves, which are the first one's, may take longer."
+            "Seconds that a run's processes wait for one another. One that has ended is noticed at once; evaluations and saves, done by the first process, may take longer."
         )
         check(&job, method, isEvaluated: isEvaluated)
     }
@@ -158,7 +158,7 @@ package struct RunSettings: Sendable {
                     "metric_for_best_model is \(metric), and nothing is evaluated; set eval_steps")
             } else if let evaluation, placesBest, saveSteps > evaluation.steps {
                 job.notice(
-                    "the final model is the best of the checkpoints, one every \(saveSteps) steps; evaluations in between choose nothing (save_steps: \(evaluation.steps) keeps a checkpoint for each)"
+                    "the final model is the best of the checkpoints, one every \(saveSteps) steps; evaluations in between do not count (save_steps: \(evaluation.steps) keeps a checkpoint for each)"
                 )
             }
         }

@@ -15,7 +15,7 @@ package enum TrainedWeights: Sendable, Equatable {
     init(reading job: inout SettingsReader, seed: Int) {
         let usesAdapters = job.read(
             "use_peft", default: false,
-            "Trains low-rank adapters (LoRA, arXiv:2106.09685) and leaves the model as it is: y = x·Wᵀ + s·(x·Aᵀ)·Bᵀ. The reference policy is the model without them; checkpoints have PEFT's form. An adapter that model_name_or_path names is trained on as it is, and its reference is what it was. A critic of ppo has adapters of its own, and its value head, over the same base."
+            "Trains low-rank adapters (LoRA, arXiv:2106.09685) and leaves the model unchanged: y = x·Wᵀ + s·(x·Aᵀ)·Bᵀ. The reference policy is the model without them; checkpoints are in PEFT's format. An adapter that model_name_or_path names is trained further, and the reference is that adapter as it was. A ppo critic has its own adapters and value head on the same base."
         )
         let rank = job.read(
             "lora_r", default: 16, .from(1, to: 65_536), "The rank of an adapter: rows of A and columns of B.")
@@ -31,17 +31,17 @@ package enum TrainedWeights: Sendable, Equatable {
         )
         let dropout = job.read(
             "lora_dropout", default: 0.0, .from(0, below: 1),
-            "What share of an adapter's input x is dropped before A, with the rest scaled by 1/(1 - p), as in peft; TRL's default is 0.05. Only passes that train drop: sampling, scoring of old and reference log-probs and evaluation do not, so that the update's log-probs are another policy's than was sampled from. The mask follows from seed, step, token and projection; a prompt has one for all its completions. An adapter that is trained on drops this, whatever its file says."
+            "Share p of an adapter's input x that is dropped before A, the rest scaled by 1/(1 - p), as in peft; TRL's default is 0.05. Only training passes drop, not sampling, evaluation or the scoring of old and reference log-probs, so the update's log-probs are of another policy than the one sampled from. The mask follows from seed, step, token and projection; a prompt has one for all its completions. An adapter trained further uses this value, whatever its file says."
         )
         let disablesDropout = job.read(
-            "disable_dropout", default: false, "Drops nothing, whatever lora_dropout says.")
+            "disable_dropout", default: false, "No dropout, whatever lora_dropout says.")
         let pattern: String? = job.read(
             "trainable", optional: nil,
-            "A regular expression: only parameters in whose names it is found are trained, such as layers.2[0-9] or embed_tokens. half trains a random half of each kind (half fine-tuning, arXiv:2404.18466): in every block two of the four attention projections, one or, in half of the blocks, two of the three feed-forward ones, one of the two norms; and, as in the paper, embedding and head. Choices of ours: a bias goes with its projection, of norms of queries and keys one is drawn, and the last norm is trained. A critic of ppo that is a model of its own trains the same of its model, and its value head. All unless set."
+            "A regular expression, such as layers.2[0-9] or embed_tokens: only parameters whose names contain a match are trained. half trains a random half of each kind (half fine-tuning, arXiv:2404.18466): in every block two of the four attention projections, one of the three feed-forward ones (two in half of the blocks) and one of the two norms; and, as in the paper, embedding and head. Our choices: a bias goes with its projection, one of the query and key norms is drawn, and the last norm is trained. A separate ppo critic trains the same of its model, and its value head. All unless set."
         )
         let stage = job.read(
             "trainable_stage", default: 0, .from(0, to: 1_000_000),
-            "Which half trainable: half draws: one for each number and seed, independent of each other, as the paper draws anew for each stage of training (arXiv:2404.18466)."
+            "Which half trainable: half draws: each number and seed gives an independent one, as the paper draws anew for each stage of training (arXiv:2404.18466)."
         )
         job.ignore("trainable_stage", when: pattern != "half")
         guard usesAdapters else {
