@@ -100,7 +100,7 @@ package struct GRPOSettings: Sendable, Equatable {
             ) : false
         largestK3 = job.read(
             "k3_clamp", optional: nil, .above(0),
-            "Caps one token's k3 in the loss's KL term at this many nats; a token above the cap has no gradient there. Only without use_bias_correction_kl. Off unless set; verl's low_var_kl uses 10."
+            "Caps one token's k3 in the loss's KL term at this many nats; a token above the cap has no gradient there, and the metric kl shows the cap. Only without use_bias_correction_kl. Off unless set; verl's low_var_kl uses 10."
         )
         entropyCoefficient = job.read(
             "entropy_coef", default: 0.0, .atLeast(0),

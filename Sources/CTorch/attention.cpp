@@ -405,12 +405,16 @@ extern "C" ctorch_status ctorch_shared_prompt_attention(
         if (known_out && known_log_sums) {
             known = {unwrap(known_out), unwrap(known_log_sums)};
             const std::vector<int64_t> sums = {q.size(0), q.size(1)};
+            const auto wide = q.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+            const auto fits = [&](const at::Tensor &one, at::ScalarType type) {
+                return one.is_contiguous() && one.scalar_type() == type && one.device() == q.device() &&
+                       !one.requires_grad();
+            };
             TORCH_CHECK(
-                known->out.numel() == q.numel() && known->out.is_contiguous() &&
-                    known->out.scalar_type() == q.scalar_type() && known->log_sums.sizes() == at::IntArrayRef(sums) &&
-                    known->log_sums.scalar_type() == q.scalar_type(),
-                "known ", known->out.toString(), " ", known->out.sizes(), " and log-sum-exps ", known->log_sums.sizes(),
-                " of attention that makes ", q.sizes());
+                known->out.numel() == q.numel() && fits(known->out, q.scalar_type()) &&
+                    known->log_sums.sizes() == at::IntArrayRef(sums) && fits(known->log_sums, wide),
+                "known ", known->out.toString(), " ", known->out.sizes(), " and log-sum-exps ",
+                known->log_sums.toString(), " ", known->log_sums.sizes(), " of attention that makes ", q.sizes());
         }
         const variable_list made =
             SharedPromptAttention::apply(q, k, v, std::move(calls), scale, composed || !q.is_cpu(), known);

@@ -269,6 +269,6 @@ extern "C" ctorch_status ctorch_swiglu(ctorch_tensor gate, ctorch_tensor up, cto
         TORCH_CHECK(
             g.sizes() == u.sizes() && g.scalar_type() == u.scalar_type(), "gate ", g.sizes(), " and up ", u.sizes(),
             " must have one shape and element type");
-        *out = wrap(has_kernel(g) ? Gate::apply(g, u) : gated(g, u));
+        *out = wrap(Gate::apply(g, u));
     });
 }

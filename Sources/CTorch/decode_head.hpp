@@ -142,7 +142,7 @@ struct HeadTask {
     const T *const *queries;
     T *const *scores;
     T *const *out;
-    /// Where the logarithm of each query's sum of exponentials goes; NULL for nowhere.
+    /// Where the logarithm of each query's sum of exponentials goes.
     T *const *log_sums;
 };
 
@@ -172,7 +172,7 @@ struct DecodeHead {
                 hide(scores[q], own_first, own.length);
                 T highest;
                 const T sum = exponentials_of_row(scores[q], end, highest), inverse = 1 / sum;
-                if (task.log_sums) *task.log_sums[row * task.shared + q] = highest + std::log(sum);
+                *task.log_sums[row * task.shared + q] = highest + std::log(sum);
                 for (int64_t i = 0; i < end; i += lane_count) *reinterpret_cast<Lanes<T> *>(scores[q] + i) *= inverse;
                 T *out = task.out[row * task.shared + q];
                 for (int64_t i = 0; i < task.size; ++i) out[i] = 0;

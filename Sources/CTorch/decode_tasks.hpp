@@ -20,7 +20,7 @@ constexpr int64_t rows_per_task = 8;
 template <class T>
 class DecodeTasks {
   public:
-    /// - Parameter log_sums: `[R, H]`; NULL for nothing.
+    /// - Parameter log_sums: `[R, H]`.
     DecodeTasks(
         int64_t heads, const ctorch_decode_cache &prompt, const ctorch_decode_cache &own, const ctorch_decode_rows &rows,
         T scale, const T *queries, T *outs, T *log_sums, int64_t threads)
@@ -91,7 +91,7 @@ class DecodeTasks {
             head_of(prompts_, prompt_keys_, prompt_values_, rows_.prompt_slots[row], head, rows_.prompt_lengths[row]),
             own_heads_.data() + thread * rows_per_task, count, shared_, size, scale_, task_queries_.data() + thread * most_,
             task_scores_.data() + thread * most_, task_outs_.data() + thread * most_,
-            log_sums_ ? task_log_sums_.data() + thread * most_ : nullptr};
+            task_log_sums_.data() + thread * most_};
         dispatch<DecodeHead<T>>(&task);
     }
 

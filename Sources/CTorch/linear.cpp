@@ -145,6 +145,7 @@ struct Linears : torch::autograd::Function<Linears> {
             const bool is_read = needs_any(1) || needs_down || (needs_up && !narrow.defined());
             if (needs_x) {
                 GateGradients of_gate = gate_gradients(input, factor, by_x, is_read);
+                by_x.reset();
                 found[0] = of_gate.by_gate;
                 found[end] = of_gate.by_up;
                 x = of_gate.output;

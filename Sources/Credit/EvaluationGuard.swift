@@ -73,7 +73,10 @@ package struct EvaluationGuard: RewardController {
     /// Until each number has a first value.
     package var needsEvaluation: Bool { watched.contains { state.courses[$0.name] == nil } }
 
-    /// Metrics of each number that was measured: `eval_guard/NAME/first`, `…/worst`, and `…/change` from the first.
+    /// What each number that was measured has metrics of, as `eval_guard/NAME/first`; the change is that from the first.
+    package static let parts = ["first", "worst", "change"]
+
+    /// See ``parts``.
     package mutating func observe(_ evaluation: ObservedEvaluation) -> ControllerUpdate? {
         var update = ControllerUpdate()
         var next = state
@@ -86,9 +89,9 @@ package struct EvaluationGuard: RewardController {
             course.newest = reading
             if value < course.worst.value { course.worst = reading }
             let family = "eval_guard/\(watched.name)"
-            update.metrics["\(family)/first", .last] = course.first.value
-            update.metrics["\(family)/worst", .last] = course.worst.value
-            update.metrics["\(family)/change", .last] = value - course.first.value
+            for (part, value) in zip(Self.parts, [course.first.value, course.worst.value, value - course.first.value]) {
+                update.metrics["\(family)/\(part)", .last] = value
+            }
             if course.isBelow(watched.tolerance) {
                 update.metrics["alarms/\(family)", .max] = 1
                 if !course.isSaid { news.append(watched.alarm(course)) }

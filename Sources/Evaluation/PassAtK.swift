@@ -19,17 +19,23 @@ package enum PassAtK {
 
     /// Of one prompt.
     ///
-    /// - Parameter right: Of each completion, in the order of sampling.
-    /// - Returns: The estimate in 0...1, or `nil` when fewer than `k` completions were drawn.
-    package static func estimate(_ estimator: Estimator, of right: [Bool], k: Int) -> Double? {
+    /// - Parameter right: Of each completion, in the order of sampling; `nil` for one without a score.
+    /// - Returns: The estimate in 0...1, or `nil` when fewer than `k` completions have a score, or the scores of those that
+    ///   are looked at leave it open.
+    package static func estimate(_ estimator: Estimator, of right: [Bool?], k: Int) -> Double? {
         guard k >= 1, right.count >= k else { return nil }
+        /// Whether one of some completions is right.
+        func isAnyRight(_ some: ArraySlice<Bool?>) -> Double? {
+            some.contains(true) ? 1 : some.contains(nil) ? nil : 0
+        }
         switch estimator {
-        case .unbiased: return estimate(samples: right.count, right: right.count { $0 }, k: k)
-        case .first: return right[..<k].contains(true) ? 1 : 0
+        case .unbiased:
+            let known = right.compactMap(\.self)
+            return estimate(samples: known.count, right: known.count { $0 }, k: k)
+        case .first: return isAnyRight(right[..<k])
         case .chunks:
-            let blocks = right.count / k
-            let hits = (0..<blocks).count { right[($0 * k)..<(($0 + 1) * k)].contains(true) }
-            return Double(hits) / Double(blocks)
+            let blocks = (0..<right.count / k).compactMap { isAnyRight(right[($0 * k)..<(($0 + 1) * k)]) }
+            return blocks.isEmpty ? nil : blocks.reduce(0, +) / Double(blocks.count)
         }
     }
 

@@ -84,11 +84,12 @@ enum ReportPlots {
     }
 
     private static func samplingCurves(_ findings: Findings) -> [Curve] {
-        findings.results.flatMap { result in
+        let form = findings.passAtK == .unbiased ? "" : " (\(findings.passAtK.rawValue))"
+        return findings.results.flatMap { result in
             result.rewards.flatMap { reward in
                 [
                     Curve(
-                        label: "pass@k, \(result.promptSet), \(reward.reward)", values: reward.passAtK,
+                        label: "pass@k\(form), \(result.promptSet), \(reward.reward)", values: reward.passAtK,
                         isDashed: false),
                     Curve(
                         label: "maj@k, \(result.promptSet), \(reward.reward)", values: reward.majorityAtK,

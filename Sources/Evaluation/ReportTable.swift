@@ -3,7 +3,8 @@ package enum ReportTable {
     /// The scores: one row for each reward on each prompt set, then on each of its sources.
     package static func scores(_ findings: Findings) -> Table {
         let summaries = findings.results.flatMap { [$0] + $0.sources }.flatMap(\.rewards)
-        let passes = Set(summaries.flatMap(\.passAtK.keys)).filter { $0 > 1 }.sorted()
+        // pass@1 is the mean, but of the first completions alone.
+        let passes = Set(summaries.flatMap(\.passAtK.keys)).filter { $0 > 1 || findings.passAtK == .first }.sorted()
         let majorities = Set(summaries.flatMap(\.majorityAtK.keys)).filter { $0 > 1 }.sorted()
         let form = findings.passAtK == .unbiased ? "" : " (\(findings.passAtK.rawValue))"
         let heading =

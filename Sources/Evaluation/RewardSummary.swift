@@ -55,7 +55,8 @@ package struct RewardSummary: Sendable, Equatable {
         if let judged, scored > 0 { parseFailures = Double(judged.joined().count { $0 == nil }) / Double(scored) }
         guard isRightOrWrong else { return }
         for k in ks {
-            passAtK[k] = Self.mean(numbers.map { PassAtK.estimate(estimator, of: $0.map { $0 == 1 }, k: k) })
+            passAtK[k] = Self.mean(
+                scores.map { PassAtK.estimate(estimator, of: $0.map { $0.score.map { $0 == 1 } }, k: k) })
             guard let judged else { continue }
             majorityAtK[k] = Self.mean(
                 zip(judged, numbers).map { MajorityVote.estimate(answers: $0, scores: $1, k: k) })

@@ -214,7 +214,7 @@ package final class KeptGroup {
 final class KeptText {
     /// Tokens of a piece.
     let pieceLength: Int
-    /// By layer, then in the order of the tokens: `[pieceLength, outputs of all projections]` each.
+    /// By layer, then in the order of the tokens: `[pieceLength, what is kept of a token]` each.
     private var layers: [[Tensor]]
 
     init(layers: Int, pieceLength: Int) {
@@ -288,7 +288,7 @@ package struct KeptRows {
         return KeptRows(some, widths, isRead: isRead)
     }
 
-    /// What the projections of a layer make of the pass's tokens, where that is taken from here: then the layer is gone.
+    /// What a layer's projections and its attention make of the pass's tokens, where that is taken from here: then the layer is gone.
     func products(ofLayer layer: Int, like x: Tensor) throws(TensorError) -> LayerProducts {
         guard isRead else { return LayerProducts() }
         let products = LayerProducts(
@@ -297,7 +297,7 @@ package struct KeptRows {
         return products
     }
 
-    /// Keeps what the projections of a layer have made, where it does not come from here.
+    /// Keeps what a layer's projections and its attention have made, where it does not come from here.
     func keep(_ products: LayerProducts, ofLayer layer: Int) throws(TensorError) {
         guard let rows = written(inLayer: layer) else { return }
         try Tensor.store(Array(products.made.prefix(widths.parts.count)), in: rows)

@@ -133,7 +133,8 @@ package struct LocalPlans {
         }
     }
 
-    /// What sampling keeps for the update: 4 bytes of each output of the projections and of attention, for every token.
+    /// What sampling keeps for the update: 4 bytes of each output of the projections and of attention, for every token; of a model
+    /// with sliding windows less, without attention.
     private func waiting(_ choice: Choice, _ cluster: Cluster) -> Int {
         guard cluster.devices == 1, let layout = choice.sampling?.layout, [.fp32Packed, .fp32Master].contains(layout),
             let work = graph.trainingCall(ofRole: "actor")?.work, let shape = models["actor"]

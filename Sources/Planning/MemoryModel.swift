@@ -76,7 +76,9 @@ package struct MemoryModel: Sendable {
         demand.weights = Self.weightBytes(stage, layout)
         // What a block keeps of a token until its backward pass: see ModelConfiguration.activationBytesPerToken.
         let normed = shape.normalizesQueriesAndKeys ? shape.queryWidth + shape.keyValueWidth : 0
-        let inside = 4 * shape.queryWidth + 2 * shape.keyValueWidth + 2 * shape.intermediateSize + normed
+        // Without gradients the activation that gate and up make lies beside them.
+        let inner = (call.kind == .train ? 2 : 3) * shape.intermediateSize
+        let inside = 4 * shape.queryWidth + 2 * shape.keyValueWidth + inner + normed
         let ofBlock = layout.activationBytes * (4 * shape.hiddenSize + Self.share(inside, strategy.tensor))
         let (scored, words) = (piece * work.newTokens, Self.share(shape.scoredWords, strategy.tensor))
         switch call.kind {

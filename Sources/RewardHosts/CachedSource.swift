@@ -12,6 +12,7 @@ import Runs
 package final class CachedSource: RewardSource {
     package var names: [String] { source.names }
     package var readsTokenIDs: Bool { source.readsTokenIDs }
+    package var reportsMetrics: Bool { source.reportsMetrics }
     private let source: any RewardSource
     private let cache: ScoreCache
 

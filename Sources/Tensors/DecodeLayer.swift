@@ -38,7 +38,8 @@ package struct DecodeLayer {
     ///   - hidden: `[R, hidden]`.
     ///   - angles: Cosines and sines of the rows' positions, `[R, d / 2]` each.
     ///   - rows: What each row sees; `ownLengths` count this token already.
-    ///   - kept: Where what the projections make of each row goes, side by side in their order; `nil` for nowhere.
+    ///   - kept: Where what the projections make of each row goes, side by side in their order, and behind it, in rows
+    ///     that are wide enough, what attention makes with its log-sum-exps; `nil` for nowhere.
     /// - Returns: `[R, hidden]`, without gradient.
     package func decoded(
         _ hidden: Tensor, angles: (cosines: Tensor, sines: Tensor), cache: DecodeCache, rows: DecodeRows,

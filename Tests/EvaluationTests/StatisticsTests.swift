@@ -48,6 +48,19 @@ struct StatisticsTests {
         }
     }
 
+    /// Of five completions the first and the fourth have no score, and the third is right.
+    @Test func whatHasNoScoreKeepsItsPlace() {
+        let right: [Bool?] = [nil, false, true, nil, false]
+        func found(_ estimator: PassAtK.Estimator, _ k: Int) -> Double? {
+            PassAtK.estimate(estimator, of: right, k: k)
+        }
+        #expect([1, 2, 3, 5].map { found(.first, $0) } == [nil, nil, 1, 1])
+        // Single ones: wrong, right, wrong. Twos: open, right. Threes: right; the rest is left over.
+        #expect([1, 2, 3].map { found(.chunks, $0) } == [1.0 / 3, 1, 1])
+        #expect([1, 3, 4].map { found(.unbiased, $0) } == [1.0 / 3, 1, nil])
+        #expect(PassAtK.estimate(.chunks, of: [nil, false], k: 2) == nil)
+    }
+
     @Test func passAtKNeedsEnoughSamples() {
         #expect(PassAtK.estimate(samples: 3, right: 1, k: 4) == nil)
         #expect(PassAtK.estimate(samples: 3, right: 1, k: 0) == nil)

@@ -133,6 +133,7 @@ package actor CheckpointSaver: Saving {
             guard !nearestNames(to: name, among: names).isEmpty else { return nil }
             return .noMetric(name, of: "step \(step)", among: metrics.names)
         }
+        guard value.isFinite else { return nil }  // nothing would be better than NaN
         let isBetter = best.map { settings.bestIsGreater ? value > $0.value : value < $0.value } ?? true
         if isBetter { best = (step, value) }
         return nil

@@ -103,7 +103,8 @@ struct SampledEvaluation: Measuring {
         let own = Self.metricNames(rewards: scorer.rewardNames, prefix: prefix)
         let isGuard = prefix.hasPrefix(GuardSettings.prefix)
         func isTaken(_ name: String) -> Bool {
-            own.contains(name) || metrics[name] != nil || !isGuard && name.hasPrefix(GuardSettings.prefix)
+            own.contains(name) || metrics[name] != nil || name.hasPrefix("\(prefix)rewards/")
+                || (isGuard ? EvaluationGuard.parts.contains { name == prefix + $0 } : name.hasPrefix(GuardSettings.prefix))
         }
         var free = name
         while isTaken(prefix + free) { free = "logged/" + free }

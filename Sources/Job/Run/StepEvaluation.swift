@@ -53,7 +53,9 @@ struct StepEvaluation: Evaluating {
                     if metric.hasPrefix(family), judge.reportsMetrics { mayBeLogged = true }
                 }
             }
-            guard names.contains(metric) || mayBeLogged else {
+            // A name that is nearly one of these is misspelt, whatever rewards may log.
+            let isLogged = mayBeLogged && nearestNames(to: metric, among: names).isEmpty
+            guard names.contains(metric) || isLogged else {
                 throw .noMetric(metric, of: "the evaluations", among: names)
             }
         }

@@ -123,6 +123,9 @@ package struct RunSettings: Sendable {
         let ranking = gold.map { "eval_rewards/\($0)/mean" } ?? (hasRewards ? "eval_reward" : "eval_loss")
         // As in transformers, whose trainer ranks by evaluations alone.
         let named = best.map { steps == nil || $0.hasPrefix("eval_") ? $0 : "eval_\($0)" }
+        if let best, let named, named != best {
+            job.notice("metric_for_best_model is \(named), the evaluation's \(best), because eval_steps is set")
+        }
         bestMetric = named ?? (placesBest || gold != nil ? ranking : nil)
         job.resolve("metric_for_best_model", to: bestMetric)
         bestIsGreater = job.read(
