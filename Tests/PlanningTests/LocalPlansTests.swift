@@ -169,9 +169,9 @@ struct LocalPlansTests {
                     == part(sampled) + part(trained) - part(sampled) + state(trained) - state(sampled))
         }
         // Of whole weights parts are read where they lie. Of each of a prompt's 16 tokens a block's pass has 4·64 numbers,
-        // and 4·64 + 2·64 + 2·128 that are cut: of 8 prompts on each rank, or of all 32 on the four together.
+        // and 4·64 + 2·64 + 3·128 that are cut: of 8 prompts on each rank, or of all 32 on the four together.
         let (whole, quarter) = (try found(.fp32Master, 1, 1), try found(.fp32Master, 1, 4))
-        let (ofAll, ofOne) = (32 * 16 * 4 * (256 + 160), 8 * 16 * 4 * (256 + 640))
+        let (ofAll, ofOne) = (32 * 16 * 4 * (256 + 192), 8 * 16 * 4 * (256 + 768))
         #expect(quarter.peakBytes - whole.peakBytes == ofAll - ofOne)
     }
 

@@ -102,9 +102,10 @@ struct SampledEvaluation: Measuring {
     private func free(_ name: String, in metrics: Metrics) -> String {
         let own = Self.metricNames(rewards: scorer.rewardNames, prefix: prefix)
         let isGuard = prefix.hasPrefix(GuardSettings.prefix)
+        let ofGuard = isGuard ? EvaluationGuard.parts.map { prefix + $0 } : []
         func isTaken(_ name: String) -> Bool {
-            own.contains(name) || metrics[name] != nil || name.hasPrefix("\(prefix)rewards/")
-                || (isGuard ? EvaluationGuard.parts.contains { name == prefix + $0 } : name.hasPrefix(GuardSettings.prefix))
+            own.contains(name) || ofGuard.contains(name) || metrics[name] != nil || name.hasPrefix("\(prefix)rewards/")
+                || !isGuard && name.hasPrefix(GuardSettings.prefix)
         }
         var free = name
         while isTaken(prefix + free) { free = "logged/" + free }
