@@ -118,6 +118,66 @@ struct LinearAlgebraTests {
         }
     }
 
+    /// Matrices with biases and adapters that read silu(gate)·up, 5 numbers wide: values and gradients are those of single
+    /// operations, whatever is learned, and also where the results are given.
+    @Test("linear of a gated activation", arguments: [ElementType.float64, .float32], [false, true])
+    func gatedLinears(_ type: ElementType, isAdapted: Bool) throws {
+        var numbers = TestRandom(seed: 17)
+        // Gate, up, then weight, bias, A and B of two matrices.
+        let shapes = [[7, 5], [7, 5], [4, 5], [4], [2, 5], [4, 2], [3, 5], [3], [1, 5], [3, 1]]
+        let values = shapes.map { numbers.doubles($0.reduce(1, *)) }
+        let factors = try [4, 3].map { try Tensor(numbers.doubles(7 * $0), shape: [7, $0]).to(type) }
+        let adapters: Set<Int> = [4, 5, 8, 9]
+
+        func run(_ learned: Set<Int>, _ found: ([Tensor]) throws -> [Tensor]) throws -> ([[Double]], [[Double]?]) {
+            let leaves = try zip(values, shapes).enumerated().map { index, leaf in
+                let tensor = try Tensor(leaf.0, shape: leaf.1).to(type)
+                return try learned.contains(index) ? tensor.requiringGradient() : tensor
+            }
+            let made = try found(leaves)
+            try ((made[0] * factors[0]).sum() + (made[1] * factors[1]).sum()).backward()
+            return (try made.map { try $0.doubles() }, try leaves.map { try $0.gradient?.doubles() })
+        }
+        let (expected, all) = try run(Set(shapes.indices)) { leaf in
+            let x = try leaf[0] * leaf[0].sigmoid() * leaf[1]
+            return try [2, 6].map { first in
+                let plain = try x.linear(weight: leaf[first], bias: leaf[first + 1])
+                guard isAdapted else { return plain }
+                return try plain + x.linear(weight: leaf[first + 2]).linear(weight: leaf[first + 3]) * 0.5
+            }
+        }
+        let tolerance = type == .float64 ? 1e-12 : 1e-5
+        func isNear(_ some: [Double], _ other: [Double]) -> Bool {
+            zip(some, other).allSatisfy { abs($0 - $1) <= tolerance * max(1, abs($1)) } && some.count == other.count
+        }
+        let subsets: [Set<Int>] = [
+            Set(shapes.indices), [0], [1], [2], [3], [0, 1], [1, 6], [0, 7], [2, 3, 6, 7], [4], [5], [4, 5], [5, 8],
+            [0, 5], [1, 4], [0, 1, 4, 5, 8, 9], [2, 9],
+        ]
+        for learned in subsets where isAdapted || !learned.isSubset(of: adapters) {
+            for isGiven in [false, true] {
+                let (made, gradients) = try run(learned) { leaf in
+                    let maps = [2, 6].map { first in
+                        LinearMap(
+                            weight: leaf[first], bias: leaf[first + 1],
+                            adapter: isAdapted ? (leaf[first + 2], leaf[first + 3]) : nil)
+                    }
+                    return try leaf[0].linear(gating: leaf[1], maps, scale: 0.5, given: isGiven ? factors : nil)
+                }
+                let results = isGiven ? try factors.map { try $0.doubles() } : expected
+                #expect(zip(made, results).allSatisfy { isNear($0, $1) }, "\(learned), given \(isGiven)")
+                for index in shapes.indices where isAdapted || !adapters.contains(index) {
+                    guard learned.contains(index) else {
+                        #expect(gradients[index] == nil, "\(learned), \(index)")
+                        continue
+                    }
+                    let gradient = try #require(gradients[index], "\(learned), \(index)")
+                    #expect(isNear(gradient, try #require(all[index])), "\(learned), \(index), given \(isGiven)")
+                }
+            }
+        }
+    }
+
     @Test("linear with a low-rank update of the weight")
     func adaptedLinear() throws {
         // x = [1, 2], A = [[1, 1]]: x·Aᵀ = 3; scale 10 and B = [[1], [0], [-2]] add [30, 0, -60] to [111, 217, 323].
