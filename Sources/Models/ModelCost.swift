@@ -41,6 +41,14 @@ extension ModelConfiguration {
         return kept + 2 * hiddenSize * type.byteCount
     }
 
+    /// What a pass keeps less of a token whose state nobody asks for, at least: in the last layer it gives keys and values
+    /// alone.
+    ///
+    /// - Parameter ranks: As of ``activationBytesPerToken(_:checkpointsBlocks:base:ranks:)``.
+    package func unwantedBytesPerToken(_ type: ElementType, ranks: Int = 1) -> Int {
+        (hiddenSize + (2 * intermediateSize + ranks - 1) / ranks) * type.byteCount
+    }
+
     /// What adapters change of the bytes a layer keeps of each token.
     private func adapterActivationBytes(_ type: ElementType, _ base: WeightStorage, _ ranks: Int) -> Int {
         guard let adapters else { return 0 }

@@ -71,7 +71,11 @@ package struct TrainedRole: Sendable, Equatable {
         let logits = isCritic ? 0 : ScoredLogits.trainedBytes(rows: run.sizes.rowsPerPass, words: words)
         let bytesPerToken = model.activationBytesPerToken(
             compute, checkpointsBlocks: run.sizes.checkpointsBlocks, base: run.base, ranks: ranks)
-        kept = run.sizes.tokensPerPass * bytesPerToken + logits
+        let unread = max(0, run.sizes.tokensPerPass - run.sizes.rowsPerPass)
+        let unwanted = isCritic || run.sizes.checkpointsBlocks ? 0 : unread
+        kept =
+            run.sizes.tokensPerPass * bytesPerToken + logits
+            - unwanted * model.unwantedBytesPerToken(compute, ranks: ranks)
         headGradient = learnsWords && !isCritic ? words * model.hiddenSize * 4 : 0
         isOnePass = run.sizes.isOnePass
     }
