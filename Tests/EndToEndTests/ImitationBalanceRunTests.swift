@@ -65,7 +65,7 @@ struct ImitationBalanceRunTests {
         #expect(refused.status == 65)
         #expect(
             refused.progress.contains(
-                "prompts.jsonl, line 1: the prompt has no demonstration in few.jsonl: 1 rows, 38 bytes, as 39 of 40 prompts"
+                "prompts.jsonl, line 1: the prompt has no demonstration in few.jsonl: 1 rows, 38 bytes, like 39 of 40 prompts"
             ),
             "\(refused.progress)")
         let allowed = try place.train(place.job("amft", lines + ", missing: skip}"))
