@@ -46,6 +46,7 @@ extension Coordinator {
             }
             for (group, demonstration) in batch.demonstrations.enumerated() {
                 work.groups[group].demonstrationScores = demonstration?.scores
+                work.asScored?[group].demonstrationScores = demonstration?.scores
             }
         }
         batch.weights = weights(&work)
@@ -64,7 +65,7 @@ extension Coordinator {
         work.credits = credited.credits
         work.metrics.merge(credited.metrics)
         let observed = ObservedStep(
-            rewardNames: rule.rewards.names, groups: work.groups + work.leftOut,
+            rewardNames: rule.rewards.names, groups: work.observedGroups,
             creditedCompletions: work.groups.reduce(0) { $0 + $1.group.rollouts.count },
             meanKL: credited.metrics["kl"])
         control(&work) { $0.observe(observed) }

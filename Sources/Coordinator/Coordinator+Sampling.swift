@@ -196,6 +196,7 @@ extension Coordinator {
         let start = clock.now
         try await told {
             let rethought = try await rethinking.rethink(work.groups, step: progress.rolloutStep, stop: stop)
+            work.asScored = work.groups
             work.groups = rethought.groups
             work.rethought = rethought.kept
             work.metrics.merge(rethought.metrics)

@@ -5,6 +5,9 @@ import Records
 struct StepWork {
     /// What the step learns from.
     var groups: [ScoredGroup] = []
+    /// The groups as they were scored, where completions were made to go on since; `nil` where that is ``groups``. Those
+    /// that take a beginning's place are right ones, and their scores may have been moved: they say nothing of the policy.
+    var asScored: [ScoredGroup]?
     /// Times the step's number of prompts was drawn for them.
     var waves = 0
     /// Optimizer steps that the weights which sampled them are behind the present ones.
@@ -66,6 +69,9 @@ struct StepWork {
             }
         }
     }
+
+    /// Every group that the policy wrote in the step, with its raw scores: what controllers see.
+    var observedGroups: [ScoredGroup] { (asScored ?? groups) + leftOut }
 
     func report(step: Int) -> StepReport {
         StepReport(step: step, metrics: metrics, groups: groups, credits: credits, notes: notes)

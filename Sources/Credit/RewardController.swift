@@ -69,7 +69,8 @@ package struct ObservedStep: Sendable, Equatable {
     /// The rewards' names, in the order of the scores.
     package var rewardNames: [String]
     /// Raw scores of every group that the present policy wrote in the step, also of those that dynamic sampling left
-    /// out: a mean over the kept ones says nothing of the policy. Replayed ones are never among them.
+    /// out: a mean over the kept ones says nothing of the policy. Replayed ones are never among them, and completions
+    /// that were made to go on stand here as they were before, with the scores that they had.
     package var groups: [ScoredGroup]
     /// Completions of the groups that were credited.
     package var creditedCompletions: Int

@@ -6,6 +6,9 @@ package import Records
 /// The words of the doubt are no actions: nobody chose them. What the policy wrote before and behind them is trained
 /// like any completion, and the kept ones are imitated, too. Departs from the paper's code in that the doubt is not
 /// trained, and in going on at the temperature of the job, since log-probs are taken at one.
+///
+/// Constraints and other controllers see what the policy wrote and scored by itself: only right continuations are kept,
+/// and a moved score is no reward's own.
 package struct ForcedRethinking: Sendable, Equatable {
     /// How probable it is that an eligible completion goes on with a doubt.
     package let probability: Double

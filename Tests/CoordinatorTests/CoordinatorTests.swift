@@ -193,6 +193,55 @@ struct CoordinatorTests {
         #expect(untouched.bank.skippedUpdates == [:])
     }
 
+    /// Puts something else in place of every completion, with a score that no reward gave.
+    private struct Shaping: Rethinking {
+        func rethink(_ groups: [ScoredGroup], step: Int, stop: StopSignal) -> RethoughtGroups {
+            var shaped = RethoughtGroups(groups: groups)
+            for group in shaped.groups.indices {
+                for index in shaped.groups[group].group.rollouts.indices {
+                    shaped.groups[group].group.rollouts[index].completion.text = "x wait"
+                    shaped.groups[group].scores[index] = [.value(9)]
+                }
+            }
+            return shaped
+        }
+    }
+
+    /// Notes the texts it was shown, and what stands beside each other in groups.
+    private struct Reader: RewardController {
+        struct State: Codable, Sendable, Equatable {
+            var texts: [String] = []
+            var scores: [[Double?]] = []
+        }
+        let name = "reader"
+        var state = State()
+        func weights(at step: Int) -> StreamWeights { StreamWeights() }
+        mutating func observe(_ step: ObservedStep) -> ControllerUpdate? {
+            state.texts += step.groups.flatMap { $0.group.rollouts.map(\.completion.text) }
+            state.scores += step.groups.map { $0.compared.map { $0[0].score } }
+            return ControllerUpdate()
+        }
+    }
+
+    /// The first of each two completions scores 0, the other 1, the demonstration beside them 0.25: J is 1/2, though the
+    /// step learns from scores of 9.
+    @Test func controllersSeeScoresFromBeforeCompletionsWentOn() async throws {
+        let world = World(liveRows: 1, demonstrationScore: 0.25)
+        var parts = try world.parts(imitating: true)
+        parts.rethinking = Shaping()
+        parts.controllers = RewardControllers([Reader(), LagrangianConstraints([Constraint("one", limit: 2)])])
+        let recipe = StepRecipe(
+            method: "grpo",
+            calls: [.generate(samplesPerPrompt: 2, greedy: false), .rethink, .demonstrate, .credit, .train])
+        let schedule = StepSchedule(promptsPerStep: 2, completionsPerOptimizerStep: 6, maxSteps: 1)
+        _ = try await Coordinator(recipe: recipe, schedule: schedule, parts: parts, stop: StopSignal()).run()
+        let report = try #require(await world.reports.first)
+        #expect(report.groups.flatMap { $0.scores.map { $0[0].score } } == [9, 9, 9, 9])
+        #expect(report.metrics["constraints/one/value"] == 0.5)
+        let seen = try #require(parts.controllers.bank.controllers[0] as? Reader).state
+        #expect(seen.texts == ["x", "x", "x", "x"] && seen.scores == [[0, 1, 0.25], [0, 1, 0.25]])
+    }
+
     // MARK: Failure
 
     /// Rows whose completions differ, two optimizer steps a rollout step, with everything that remembers.
