@@ -21,6 +21,10 @@ package struct LagrangianConstraints: Sendable, Equatable {
     package struct State: Sendable, Equatable, Codable {
         /// λ, or ℓ of a bounded form.
         package internal(set) var parameters: [String: Double]
+        /// The word of the variant that they are parameters of, and by constraint that of the kind, which says what a
+        /// multiplier pulls towards; `nil` in states of before they were kept.
+        var variant: String?
+        var kinds: [String: String]?
         var velocities: [String: Double] = [:]
         /// σ(θ − J)/s, a mean that forgets a fifth with each rollout; `nil` in states of before there was one.
         var pulls: [String: Double]?
@@ -53,6 +57,13 @@ package struct LagrangianConstraints: Sendable, Equatable {
         self.stepsPerRollout = stepsPerRollout
         let names = constraints.map { ($0.name, settings.initial) }
         state = State(parameters: Dictionary(uniqueKeysWithValues: names))
+        noteOwner()
+    }
+
+    /// Notes in the state whose it is.
+    private mutating func noteOwner() {
+        state.variant = settings.variant.rawValue
+        state.kinds = Dictionary(uniqueKeysWithValues: constraints.map { ($0.name, $0.kind.rawValue) })
     }
 
     /// Puts other limits in force; scales and multipliers stay.
@@ -125,6 +136,16 @@ extension LagrangianConstraints: RewardController {
                     + "\(mine.joined(separator: ", "))"
             )
         }
+        if let variant = state.variant, variant != settings.variant.rawValue {
+            throw ControllerStateError(
+                "the checkpoint has multipliers of the variant \(variant); the job has \(settings.variant.rawValue)")
+        }
+        for constraint in constraints {
+            guard let kind = state.kinds?[constraint.name], kind != constraint.kind.rawValue else { continue }
+            throw ControllerStateError(
+                "the checkpoint's multiplier of \(constraint.name) is that of the kind \(kind); the job's is of "
+                    + constraint.kind.rawValue)
+        }
     }
 
     /// Metrics, with `constraints/NAME/` before them: `value` (J), `limit`, `violation` (how far J is on the wrong
@@ -142,6 +163,7 @@ extension LagrangianConstraints: RewardController {
         }
         var moved = self
         moved.state.rollouts += 1
+        moved.noteOwner()
         for constraint in constraints {
             moved.note(constraint, means[constraint.name], into: &update.metrics)
         }

@@ -296,6 +296,45 @@ struct MultiplierStepTests {
         #expect(controller == before)
     }
 
+    /// ℓ of one form is no λ of another, and a multiplier of the other kind pulls the other way. Limits and rates may
+    /// differ.
+    @Test func theStateOfAnotherVariantOrKindIsRefused() throws {
+        let limit = [Constraint("held", limit: 0.5, kind: .atMost)]
+        func state(_ controller: LagrangianConstraints) throws -> Data {
+            try controller.encodedState(with: JSONEncoder())
+        }
+        let other = LagrangianConstraints(limit, MultiplierSettings(.allPPO))
+        let opposite = LagrangianConstraints([Constraint("held", limit: 0.5)])
+        let refused = [
+            (other, "the checkpoint has multipliers of the variant all_ppo; the job has textbook"),
+            (opposite, "the checkpoint's multiplier of held is that of the kind at_least; the job's is of at_most"),
+        ]
+        var controller = LagrangianConstraints(limit, MultiplierSettings(learningRate: 0.1))
+        let before = controller
+        for (saved, words) in refused {
+            let error = #expect(throws: ControllerStateError.self) {
+                try controller.takeState(from: state(saved), with: JSONDecoder())
+            }
+            #expect(error?.description == words && controller == before)
+        }
+        let same = LagrangianConstraints(
+            [Constraint("held", limit: 0.75, kind: .atMost)], MultiplierSettings(learningRate: 0.2, initial: 0.5))
+        try controller.takeState(from: state(same), with: JSONDecoder())
+        #expect(controller.multipliers == ["held": 0.5])
+
+        // A state of before they were kept is taken, and says from its next rollout on whose it is.
+        let old = Data(
+            #"{"parameters": {"held": 0.25}, "velocities": {}, "recent": {}, "saturated": {}, "announced": {}, "rollouts": 3, "isTextbook": false}"#
+                .utf8)
+        var bounded = other
+        try bounded.takeState(from: old, with: JSONDecoder())
+        #expect(bounded.state.parameters == ["held": 0.25])
+        _ = bounded.observe(step([[0.5]]))
+        #expect(throws: ControllerStateError.self) {
+            try controller.takeState(from: state(bounded), with: JSONDecoder())
+        }
+    }
+
     /// A score out of reach is none, and without scores nothing moves.
     @Test func aScoreOutOfReachMovesNothing() {
         var controller = LagrangianConstraints([Constraint("held", limit: 1)])
