@@ -32,6 +32,10 @@ package struct LagrangianConstraints: Sendable, Equatable {
         var recent: [String: [Sample]] = [:]
         /// Rollouts since |λ| was last below 0.98.
         var saturated: [String: Int] = [:]
+        /// Constraints of which was told that they have been there for long; until they leave.
+        var alarmed: [String]?
+        /// The last J of each constraint that had one.
+        var known: [String: Double]?
         /// λ when a line last told of it.
         var announced: [String: Double] = [:]
         package internal(set) var rollouts = 0
@@ -179,7 +183,7 @@ extension LagrangianConstraints: RewardController {
         }
         moved.state.pulls = pulls
         guard moved.state.parameters.values.allSatisfy(\.isFinite) else { return nil }
-        let notes = [moved.saturation(means), moved.announcement(means)].compactMap(\.self)
+        let notes = [moved.saturation(), moved.announcement(means)].compactMap(\.self)
         update.note = notes.isEmpty ? nil : notes.joined(separator: "; ")
         self = moved
         return update
@@ -195,6 +199,7 @@ extension LagrangianConstraints: RewardController {
         if let mean {
             state.recent[constraint.name, default: []].append(
                 .init(rollout: state.rollouts, multiplier: multiplier, mean: mean))
+            state.known = (state.known ?? [:]).merging([constraint.name: mean]) { $1 }
         }
         let first = state.rollouts - state.rollouts / 5
         state.recent[constraint.name]?.removeAll { $0.rollout < first }
@@ -224,20 +229,27 @@ extension LagrangianConstraints: RewardController {
 
     // MARK: Saying why
 
-    private mutating func saturation(_ means: [String: Double]) -> String? {
+    private mutating func saturation() -> String? {
         guard isBounded else { return nil }
-        var reached: Constraint?
+        var reached: [String] = []
         for constraint in constraints {
-            let isAtBound = abs(multiplier(of: constraint)) > 0.98
-            let count = isAtBound ? (state.saturated[constraint.name] ?? 0) + 1 : 0
+            let multiplier = multiplier(of: constraint)
+            let count = abs(multiplier) > 0.98 ? (state.saturated[constraint.name] ?? 0) + 1 : 0
             state.saturated[constraint.name] = count
-            if count == 20 { reached = constraint }
+            var alarmed = state.alarmed ?? []
+            if count == 0 { alarmed.removeAll { $0 == constraint.name } }
+            // The rollout may have no score of it: what is known of J is then from before.
+            if count >= 20, !alarmed.contains(constraint.name), let mean = state.known?[constraint.name] {
+                alarmed.append(constraint.name)
+                reached.append(
+                    "the multiplier of \(constraint.name) has been at \(multiplier.shown) for \(count) rollouts, "
+                        + "\(constraint.name) is \(mean.shown) and must be \(constraint.demand)")
+            }
+            state.alarmed = alarmed
         }
-        guard let reached, let mean = means[reached.name] else { return nil }
-        let multiplier = multiplier(of: reached)
+        guard !reached.isEmpty else { return nil }
         let text =
-            "the multiplier of \(reached.name) has been at \(multiplier.shown) for 20 rollouts, \(reached.name) is "
-            + "\(mean.shown) and must be \(reached.demand): a bounded multiplier can do no more. The other rewards "
+            reached.joined(separator: ", ") + ": a bounded multiplier can do no more. The other rewards "
             + "weigh N − Σλ against it, so with tanh the ratio Σλ/(N − Σλ) stays above −1/2, and a policy far above "
             + "its limits may never come down"
         guard settings.onSaturation == .textbook else {

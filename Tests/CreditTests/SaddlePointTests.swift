@@ -285,6 +285,30 @@ struct MultiplierStepTests {
             ])
     }
 
+    /// tanh(−3) = −0.995. The reward fails in the 20th rollout, which has no J of its own; in the other run the first
+    /// score comes in the 26th.
+    @Test(arguments: [(19, 1, 20), (0, 25, 26)])
+    func aMultiplierAtItsBoundIsToldOfOnce(_ scored: Int, _ failed: Int, _ rollouts: Int) throws {
+        let (score, failure) = (step([[0.9]]), step([[nil]]))
+        let steps = [(score, scored), (failure, failed), (score, 10)].flatMap { Array(repeating: $0, count: $1) }
+        func alarms(_ saturation: MultiplierSettings.Saturation) -> (told: [(Int, String)], isTextbook: Bool) {
+            var controller = LagrangianConstraints(
+                [Constraint("held", limit: 0.05, kind: .equal)],
+                MultiplierSettings(.xiPPO, initial: -3, onSaturation: saturation))
+            var told: [(Int, String)] = []
+            for (index, observed) in steps.enumerated() {
+                let note = controller.observe(observed)?.note
+                if let note, note.contains("can do no more") { told.append((index + 1, note)) }
+            }
+            return (told, controller.state.isTextbook)
+        }
+        let (told, isTextbook) = alarms(.warn)
+        #expect(told.map(\.0) == [rollouts] && !isTextbook)
+        #expect(told.first?.1.contains("for \(rollouts) rollouts, held is 0.9 and must be equal to 0.05") == true)
+        let switched = alarms(.textbook)
+        #expect(switched.told.map(\.0) == [rollouts] && switched.isTextbook)
+    }
+
     @Test func anotherJobsStateIsRefusedByName() throws {
         let saved = try LagrangianConstraints([Constraint("length", limit: 1)]).encodedState(with: JSONEncoder())
         var controller = LagrangianConstraints([Constraint("held", limit: 1)])
