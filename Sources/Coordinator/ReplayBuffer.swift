@@ -114,12 +114,13 @@ package actor ReplayBuffer: Checkpointable {
     }
 
     /// `count` of the kept completions, the oldest first: those with the largest u^(1/weight), u uniform (Efraimidis
-    /// and Spirakis 2006).
+    /// and Spirakis 2006), by its logarithm: the power itself is 0 for nearly every u where a weight is small. A weight
+    /// that is 0 in floating point counts as the least.
     private func draw(_ count: Int, step: Int) -> [Kept] {
         let keys = kept.indices.map { index in
             let uniform =
                 Double(mix64(mix64(seed ^ 0x5EED) ^ mix64(UInt64(step) << 32 | UInt64(index))) >> 11) * 0x1p-53
-            return pow(uniform, 1 / max(kept[index].weight, 1e-12))
+            return log(uniform) / max(kept[index].weight, 1e-300)  // −∞ of u = 0, behind all others
         }
         let order = kept.indices.sorted { (keys[$1], $0) < (keys[$0], $1) }
         return order.prefix(count).sorted().map { kept[$0] }

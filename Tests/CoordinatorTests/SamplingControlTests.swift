@@ -258,6 +258,33 @@ struct SamplingControlTests {
         }
     }
 
+    /// However small all advantages are, the first draw has the shares 1/10, 2/10, 3/10 and 4/10: of 400 draws 40, 80,
+    /// 120 and 160.
+    @Test(arguments: [1e-4, 1e-200]) func drawsFollowTheSharesOfTinyAdvantages(_ size: Double) async throws {
+        var counts = [0.0, 0, 0, 0]
+        for seed in 0..<400 {
+            let buffer = ReplayBuffer(capacity: 8, maxAge: 9, seed: UInt64(seed))
+            _ = await exchange(buffer, [group(0, [size, -2 * size, 3 * size, -4 * size])], step: 0)
+            let drawn = rows(await exchange(buffer, [group(9, [0])], step: 1))[0]
+            counts[drawn[1]] += 1
+        }
+        for (count, share) in zip(counts, [0.1, 0.2, 0.3, 0.4]) {
+            let deviation = (400 * share * (1 - share)).squareRoot()
+            #expect(abs(count - 400 * share) < 3 * deviation, "\(counts)")
+        }
+    }
+
+    /// 1e-200 squared is 0: it waits for what has a weight.
+    @Test func aWeightOfZeroIsTheLeast() async throws {
+        for seed in 0..<20 {
+            let buffer = ReplayBuffer(capacity: 8, maxAge: 9, alpha: 2, seed: UInt64(seed))
+            _ = await exchange(buffer, [group(0, [1e-200, 1e-3])], step: 0)
+            let one = await exchange(buffer, [group(9, [0])], step: 1)
+            let both = await exchange(buffer, [group(9, [0, 0])], step: 2)
+            #expect(rows(one) == [[0, 1]] && rows(both) == [[0, 0], [0, 1]])
+        }
+    }
+
     /// The size of an advantage is that of its streams' sum: 1 − 1 teaches nothing.
     @Test func theStreamsSumDecides() async throws {
         let buffer = ReplayBuffer(capacity: 8, seed: 1)
