@@ -44,7 +44,7 @@ extension Coordinator {
         try await addWave(sampling, step: first, stop: stop, to: &batch)
         guard let dynamic = schedule.dynamicSampling else { return batch }
         let wanted = schedule.promptsPerStep * sampling.variants.count
-        while batch.groups.count(where: dynamic.keeps) < wanted, batch.waves < dynamic.maxWaves {
+        while batch.groups.count(where: dynamic.keeps) < wanted, batch.waves < dynamic.maxWaves ?? .max {
             try await addWave(sampling, step: first + batch.waves, stop: stop, to: &batch)
         }
         return batch

@@ -18,11 +18,11 @@ package struct DynamicSampling: Sendable, Equatable {
     /// The indices of others that have advantages of their own: a group in which one of them differs teaches something
     /// too.
     package var streams: [Int] = []
-    /// Most waves of a step.
-    package var maxWaves: Int
+    /// Most waves of a step; `nil` for no limit.
+    package var maxWaves: Int?
     package var exhausted: Exhausted
 
-    package init(reward: Int, maxWaves: Int = 10, exhausted: Exhausted = .fail) {
+    package init(reward: Int, maxWaves: Int? = 10, exhausted: Exhausted = .fail) {
         self.reward = reward
         self.maxWaves = maxWaves
         self.exhausted = exhausted
@@ -45,9 +45,10 @@ package struct DynamicSampling: Sendable, Equatable {
             "dynamic_sampling_metric", optional: nil,
             "The reward that decides: the task's own, not a length term. The only reward unless set (arXiv:2503.14476)."
         )
-        maxWaves = job.read(
-            "dynamic_sampling_max_waves", default: 10, .from(1, to: 1_000_000),
-            "Most waves per step, each of its number of prompts (arXiv:2503.14476).")
+        let waves = job.read(
+            "dynamic_sampling_max_waves", default: 10, .from(0, to: 1_000_000),
+            "Most waves per step, each of its number of prompts; 0 is no limit (arXiv:2503.14476).")
+        maxWaves = waves == 0 ? nil : waves
         exhausted = job.read(
             "dynamic_sampling_exhausted", default: .fail,
             "fail: a step that stays short after the last wave ends the run. partial: it learns from what was kept (arXiv:2503.14476)."
@@ -58,6 +59,7 @@ package struct DynamicSampling: Sendable, Equatable {
             job.ignore("dynamic_sampling_metric", "dynamic_sampling_max_waves", "dynamic_sampling_exhausted")
             return nil
         }
+        job.ignore("dynamic_sampling_exhausted", when: waves == 0)
         job.resolve("dynamic_sampling_metric", to: name)
         if name.map({ !rewards.contains($0) }) ?? true {
             job.refuse(

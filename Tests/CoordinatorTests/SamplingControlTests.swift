@@ -13,7 +13,7 @@ struct SamplingControlTests {
 
     /// Rows that divide by `live` have completions with different rewards.
     private func run(
-        live: Int, maxWaves: Int = 10, exhausted: DynamicSampling.Exhausted = .fail, steps: Int = 2
+        live: Int, maxWaves: Int? = 10, exhausted: DynamicSampling.Exhausted = .fail, steps: Int = 2
     ) async throws -> (world: World, outcome: RunOutcome) {
         let world = World(liveRows: live)
         let schedule = StepSchedule(
@@ -61,6 +61,14 @@ struct SamplingControlTests {
         }
         let world = try await run(live: 50, maxWaves: 2, exhausted: .partial, steps: 1).world
         #expect(await world.reports[0].groups.map(\.group.prompt.prompt.row) == [0])
+    }
+
+    /// Of rows 0 1 | 2 3 | … | 50 51 the first and row 50 differ: the 26th wave.
+    @Test func wavesMayBeWithoutLimit() async throws {
+        let world = try await run(live: 50, maxWaves: nil, steps: 1).world
+        let report = try #require(await world.reports.first)
+        #expect(report.groups.map(\.group.prompt.prompt.row) == [0, 50])
+        #expect(report.metrics["dynamic_sampling/waves"] == 26)
     }
 
     @Test func aStopInALaterWaveLeavesNoTrace() async throws {

@@ -81,6 +81,15 @@ struct JobPresetTests {
         #expect(named.dynamicSampling?.reward == 0)
     }
 
+    @Test(
+        arguments: [("", 10), ("dynamic_sampling_max_waves: 3", 3), ("dynamic_sampling_max_waves: 0", nil)]
+            as [(String, Int?)])
+    func wavesHaveALimitUnlessItIsZero(_ line: String, _ most: Int?) throws {
+        let sampling = try #require(job("dynamic_sampling: true\n" + line).dynamicSampling)
+        #expect(sampling.maxWaves == most)
+        #expect(throws: JobError.self) { try job("dynamic_sampling: true\ndynamic_sampling_max_waves: -1") }
+    }
+
     @Test(arguments: [
         ("grpo", false), ("luffy", false), ("remax", false), ("rloo", false), ("reinforce_pp", false),
         ("srft", true), ("reinforce", true), ("ppo", true), ("best_of_k", true),
