@@ -110,6 +110,7 @@ extension Coordinator {
                 if parts.replay != nil, !batch.hasReplayed { metrics["replay/fresh_entropy"] = metrics["entropy"] }
                 if bypasses, progress.step > before || parts.replay != nil {
                     metrics.removeAll(in: "sampling/sampling_logp_difference")
+                    metrics.removeAll(in: "mismatch")
                     if !weighsSampler { metrics.removeAll(in: "sampling/importance_sampling_ratio") }
                 }
                 taken.append(metrics)

@@ -78,7 +78,8 @@ struct StepWork {
     }
 }
 
-/// Numbers about the completions of a step, by TRL's names. Lengths count actions.
+/// Numbers about the completions of a step, by TRL's names. Lengths count actions; `rollout/empty` counts the
+/// completions without any, which teach nothing.
 enum GenerationMetrics {
     static func of(_ groups: [ScoredGroup]) -> Metrics {
         let rollouts = groups.flatMap(\.group.rollouts)
@@ -88,6 +89,7 @@ enum GenerationMetrics {
         let ended = rollouts.filter { !$0.completion.isTruncated }.map(\.actionCount)
         if !ended.isEmpty { lengths(ended, "terminated_", into: &metrics) }
         metrics["completions/clipped_ratio"] = 1 - Double(ended.count) / Double(rollouts.count)
+        metrics["rollout/empty"] = Double(rollouts.count { $0.actionCount == 0 })
         return metrics
     }
 

@@ -25,8 +25,10 @@ enum SamplingGap {
         }
     }
 
-    /// TRL's `sampling/sampling_logp_difference/mean|max` (absolute, in nats) and, where the objective has not noted
-    /// its own, `sampling/importance_sampling_ratio/min|mean|max`: exp(trainer − sampler) of each token.
+    /// TRL's `sampling/sampling_logp_difference/mean|max` (absolute, in nats); `mismatch/kl`, the KL of the sampler's
+    /// policy to the trainer's, estimated by k3 of sampler − trainer, which no token makes negative; and, where the
+    /// objective has not noted its own, `sampling/importance_sampling_ratio/min|mean|max`: exp(trainer − sampler) of
+    /// each token.
     ///
     /// - Parameters:
     ///   - trainer: log-probs as the trainer scored them.
@@ -36,6 +38,7 @@ enum SamplingGap {
         let distances = differences.map(abs)
         metrics.set("sampling/sampling_logp_difference/mean", distances, .mean)
         metrics.set("sampling/sampling_logp_difference/max", distances, .maximum)
+        metrics.set("mismatch/kl", differences.map { KLEstimator.k3.estimate(-$0) }, .mean)
         guard metrics["sampling/importance_sampling_ratio/mean"] == nil else { return }
         let ratios = differences.map { exp(min(max($0, -20), 20)) }
         metrics.set("sampling/importance_sampling_ratio/mean", ratios, .mean)

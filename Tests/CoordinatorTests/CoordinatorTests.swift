@@ -91,6 +91,14 @@ struct CoordinatorTests {
         #expect(await world.reports.map { $0.metrics["empty_steps"] } == [1, 1])
     }
 
+    /// Rows 0 1 | 2 3 | 4 5, two completions each.
+    @Test func completionsWithoutATokenAreCounted() async throws {
+        let world = World(emptyRow: 2)
+        _ = try await coordinator(world).run()
+        #expect(await world.reports.map { $0.metrics["rollout/empty"] } == [0, 2, 0])
+        #expect(await world.reports[1].metrics["completions/min_length"] == 0)
+    }
+
     private let penalized = StepRecipe(
         method: "reinforce",
         calls: [.generate(samplesPerPrompt: 2, greedy: false), .infer(.reference), .credit, .train])
@@ -406,6 +414,7 @@ struct CoordinatorTests {
         _ = try await Coordinator(recipe: recipe, schedule: schedule, parts: world.parts(), stop: StopSignal()).run()
         let metrics = await world.reports[0].metrics
         #expect(metrics["sampling/sampling_logp_difference/mean"] == difference)
+        #expect(metrics["mismatch/kl"] == difference)
         #expect(metrics["sampling/importance_sampling_ratio/mean"] == ratio)
     }
 

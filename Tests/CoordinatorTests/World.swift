@@ -63,6 +63,8 @@ actor World {
     private let slowRow: Int?
     /// Whether the length limit cuts every completion off.
     private let truncates: Bool
+    /// The row whose completions have no token.
+    private let emptyRow: Int?
     /// What a demonstration scores.
     private let demonstrationScore: Double
     /// What its optimizer steps measure of all they learn from, and of what is not replayed of a batch that has both.
@@ -93,7 +95,8 @@ actor World {
         version: Int = 0, stampLag: Int = 0, maxDelay: Int = 0, comparesSampler: Bool = false,
         weighsSampler: Bool = false, ranks: (any Ranks)? = nil,
         meets: (says: StopSignal, awaits: StopSignal)? = nil, handInHand: (any Ranks)? = nil,
-        breaksIn: (call: Call, time: Int)? = nil, truncates: Bool = false, demonstrationScore: Double = 1,
+        breaksIn: (call: Call, time: Int)? = nil, truncates: Bool = false, emptyRow: Int? = nil,
+        demonstrationScore: Double = 1,
         entropies: (all: Double, fresh: Double)? = nil
     ) {
         self.demonstrationScore = demonstrationScore
@@ -101,6 +104,7 @@ actor World {
         self.comparesSampler = comparesSampler
         self.weighsSampler = weighsSampler
         self.truncates = truncates
+        self.emptyRow = emptyRow
         self.handInHand = handInHand
         self.breaksIn = breaksIn
         self.meets = meets
@@ -235,12 +239,13 @@ extension World: Generating {
 
     private nonisolated func group(_ request: RolloutRequest, by version: Int) -> RolloutGroup {
         let logProbability = -Float(request.prompt.prompt.row + 1) / 8
+        let tokens = request.prompt.prompt.row == emptyRow ? [] : [1, 2]
         let rollouts = (0..<request.samples).map { sample in
             Rollout(
                 completion: Completion(
-                    text: "x", tokenIDs: [1, 2], finishReason: truncates ? .length : .stopToken),
-                samplingLogProbabilities: [0, 0],
-                policyLogProbabilities: [logProbability, logProbability], sample: sample)
+                    text: "x", tokenIDs: tokens, finishReason: truncates ? .length : .stopToken),
+                samplingLogProbabilities: tokens.map { _ in 0 },
+                policyLogProbabilities: tokens.map { _ in logProbability }, sample: sample)
         }
         return RolloutGroup(
             prompt: request.prompt, rollouts: rollouts, policyVersion: PolicyVersion(version), variant: request.variant)
@@ -350,6 +355,7 @@ extension World: Updating {
         for family in ["sampling_logp_difference", "importance_sampling_ratio"] {
             metrics["sampling/\(family)/mean"] = Double(trained)
         }
+        metrics["mismatch/kl"] = Double(trained)
         return metrics
     }
 }

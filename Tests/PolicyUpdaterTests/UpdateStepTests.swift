@@ -183,6 +183,8 @@ struct UpdateStepTests {
         #expect(abs(try #require(metrics["sampling/importance_sampling_ratio/max"]) - exp(0.5)) < 1e-5)
         #expect(abs(try #require(metrics["sampling/importance_sampling_ratio/mean"]) - (9 + exp(0.5)) / 10) < 1e-5)
         #expect(abs(try #require(metrics["sampling/importance_sampling_ratio/min"]) - 1) < 1e-5)
+        // The trainer is half a nat above the sampler: k3 of −0.5 is e^0.5 − 1 − 0.5; of +0.5 it would be 0.107.
+        #expect(abs(try #require(metrics["mismatch/kl"]) - (exp(0.5) - 1.5) / 10) < 1e-6)
         // Where the sampler's numbers stand in for the old policy's they say nothing of the trainer's, which are taken
         // instead.
         for group in batch.groups.indices {
