@@ -4,41 +4,52 @@ package import Records
 /// What a prompt of a calibration tells of the terms of ``ThinkingBalanceTerms``: gradients of one pair, or sketches
 /// that keep their inner products.
 package struct ThinkingBalanceSample: Sendable {
-    /// g_t of each pair of replicated traces, at least 4, an even number.
+    /// g_t of each pair of replicated traces, at least 4, an even number. Replicates may be of the same trace.
     package var traceGradients: [[Double]]
+    /// The mean g_t of either half of the traces that those are of: the halves have none in common.
+    package var traceHalves: (first: [Double], second: [Double])
     /// g_e.
     package var emptyGradient: [Double]
     /// μ̂ of either half of the traces that are set apart for it.
     package var marginalHalves: (first: [Double], second: [Double])
 
     package init(
-        traceGradients: [[Double]], emptyGradient: [Double], marginalHalves: (first: [Double], second: [Double])
+        traceGradients: [[Double]], traceHalves: (first: [Double], second: [Double]), emptyGradient: [Double],
+        marginalHalves: (first: [Double], second: [Double])
     ) {
         precondition(traceGradients.count >= 4 && traceGradients.count.isMultiple(of: 2), "halves of two replicates")
         self.traceGradients = traceGradients
+        self.traceHalves = traceHalves
         self.emptyGradient = emptyGradient
         self.marginalHalves = marginalHalves
     }
 
-    /// The unbiased variance of the replicates, summed over coordinates.
-    var traceVariance: Double {
+    /// The unbiased variance of the replicates, summed over coordinates: of draws from the traces that there are.
+    var replicateVariance: Double {
         let mean = Self.mean(traceGradients[...])
         let squares = traceGradients.reduce(0) { $0 + Self.dot(Self.difference($1, mean), Self.difference($1, mean)) }
         return squares / Double(traceGradients.count - 1)
     }
 
-    /// ‖b_t‖², ‖b_e‖² and ⟨b_t, b_e⟩ by products of two halves that share no trace: noise does not inflate them.
-    var biases: (trace: Double, empty: Double, cross: Double) {
+    /// tr Σ_t, ‖b_t‖², ‖b_e‖² and ⟨b_t, b_e⟩; the biases by products of two halves that share no trace, so that noise
+    /// does not inflate them.
+    ///
+    /// Halves of the replicates may share one. By as much as the variance of replicates falls short of that of fresh
+    /// traces, the product of their halves exceeds ‖b_t‖²; the sum of both, which decides α*, is right. ‖b_t‖² is taken
+    /// from the halves of the traces, and what is left of the sum is the variance.
+    var terms: (variance: Double, trace: Double, empty: Double, cross: Double) {
         let half = traceGradients.count / 2
         let (firstMu, secondMu) = marginalHalves
-        let trace = (
+        let replicates = (
             Self.difference(Self.mean(traceGradients[..<half]), firstMu),
             Self.difference(Self.mean(traceGradients[half...]), secondMu)
         )
+        let trace = Self.dot(
+            Self.difference(traceHalves.first, firstMu), Self.difference(traceHalves.second, secondMu))
         let empty = (Self.difference(emptyGradient, firstMu), Self.difference(emptyGradient, secondMu))
         return (
-            Self.dot(trace.0, trace.1), Self.dot(empty.0, empty.1),
-            (Self.dot(trace.0, empty.1) + Self.dot(trace.1, empty.0)) / 2
+            replicateVariance + Self.dot(replicates.0, replicates.1) - trace, trace, Self.dot(empty.0, empty.1),
+            (Self.dot(replicates.0, empty.1) + Self.dot(replicates.1, empty.0)) / 2
         )
     }
 
@@ -75,9 +86,9 @@ extension [ThinkingBalanceSample] {
             mixed.traceGradients = sample.traceGradients.map { gradient in
                 zip(gradient, sample.emptyGradient).map { alpha * $0 + (1 - alpha) * $1 }
             }
-            return mixed.traceVariance
+            return mixed.replicateVariance
         }
-        let variance = reduce(0) { $0 + $1.traceVariance }
+        let variance = reduce(0) { $0 + $1.replicateVariance }
         if variance > 0 { metrics["bvpo/variance_ratio"] = mixed.reduce(0, +) / variance }
         return metrics
     }
@@ -100,13 +111,13 @@ package struct ThinkingBalanceEstimate: Sendable, Equatable {
     package init(_ samples: [ThinkingBalanceSample]) {
         precondition(samples.count >= 2, "a standard error needs two prompts")
         let count = Double(samples.count)
-        let biases = samples.map(\.biases)
+        let found = samples.map(\.terms)
         func mean(_ values: [Double]) -> Double { values.reduce(0, +) / count }
-        let empty = biases.map(\.empty)
+        let empty = found.map(\.empty)
         let center = mean(empty)
         terms = ThinkingBalanceTerms(
-            traceVariance: mean(samples.map(\.traceVariance)), traceBias: mean(biases.map(\.trace)), emptyBias: center,
-            crossBias: mean(biases.map(\.cross)))
+            traceVariance: mean(found.map(\.variance)), traceBias: mean(found.map(\.trace)), emptyBias: center,
+            crossBias: mean(found.map(\.cross)))
         // Of a mean, the jackknife's standard error is the usual one.
         let error = sqrt(empty.reduce(0) { $0 + ($1 - center) * ($1 - center) } / (count * (count - 1)))
         emptyBiasRatio = error > 0 ? center / error : (center > 0 ? .infinity : 0)
@@ -141,16 +152,57 @@ package enum TraceGradients {
     package static func preference(
         beta: Double, margin: Double, chosen: [Double], rejected: [Double]
     ) -> [Double] {
-        let scale = -beta / (1 + exp(beta * margin))
+        let scale = slope(beta, margin)
         return zip(chosen, rejected).map { scale * ($0 - $1) }
+    }
+
+    /// d/dΔ of −log σ(βΔ).
+    private static func slope(_ beta: Double, _ margin: Double) -> Double { -beta / (1 + exp(beta * margin)) }
+
+    /// Δ of one trace for each side.
+    private static func margin(_ chosen: Sequence, _ rejected: Sequence) -> Double {
+        (chosen.logProbability - chosen.reference) - (rejected.logProbability - rejected.reference)
     }
 
     /// g_t of one trace for each side.
     package static func single(beta: Double, chosen: Sequence, rejected: Sequence) -> [Double] {
         preference(
-            beta: beta,
-            margin: (chosen.logProbability - chosen.reference) - (rejected.logProbability - rejected.reference),
-            chosen: chosen.gradient, rejected: rejected.gradient)
+            beta: beta, margin: margin(chosen, rejected), chosen: chosen.gradient, rejected: rejected.gradient)
+    }
+
+    /// The mean of g_t over all pairs of a trace of each side, each trace in proportion to π(y | x, r): what pairs that
+    /// are ``resampled(_:uniforms:)`` come to on average.
+    ///
+    /// - Parameter isWeighted: For each side, whether its traces have that weight; else they count alike.
+    package static func mean(
+        beta: Double, chosen: [Sequence], rejected: [Sequence], isWeighted: (chosen: Bool, rejected: Bool)
+    ) -> [Double] {
+        func shares(_ sequences: [Sequence], _ isWeighted: Bool) -> [Double] {
+            isWeighted ? Self.shares(of: sequences) : sequences.map { _ in 1 / Double(sequences.count) }
+        }
+        let (better, worse) = (shares(chosen, isWeighted.chosen), shares(rejected, isWeighted.rejected))
+        // What each trace's own gradient counts, over all traces of the other side.
+        var own = [Double](repeating: 0, count: chosen.count)
+        var other = [Double](repeating: 0, count: rejected.count)
+        for first in chosen.indices {
+            for second in rejected.indices {
+                let scale = better[first] * worse[second] * slope(beta, margin(chosen[first], rejected[second]))
+                own[first] += scale
+                other[second] -= scale
+            }
+        }
+        var mean = [Double](repeating: 0, count: chosen[0].gradient.count)
+        for (sequence, factor) in zip(chosen + rejected, own + other) {
+            for index in mean.indices { mean[index] += factor * sequence.gradient[index] }
+        }
+        return mean
+    }
+
+    /// The traces' shares of π(y | x), as far as it is known by them.
+    private static func shares(of sequences: [Sequence]) -> [Double] {
+        let weights = sequences.map(\.logWeight)
+        let total = logSum(weights)
+        return weights.map { exp($0 - total) }
     }
 
     /// μ̂: the gradient of the preference loss on log π̂(y|x) = log mean_k exp[log π(r_k, y|x) − log q(r_k|x)], the
@@ -177,9 +229,7 @@ package enum TraceGradients {
     /// - Parameter uniforms: One of (0, 1) a trace.
     /// - Returns: Indices, and whether their weights were used.
     package static func resampled(_ sequences: [Sequence], uniforms: [Double]) -> (indices: [Int], isWeighted: Bool) {
-        let weights = sequences.map(\.logWeight)
-        let total = logSum(weights)
-        let shares = weights.map { exp($0 - total) }
+        let shares = shares(of: sequences)
         let effective = 1 / shares.reduce(0) { $0 + $1 * $1 }
         guard effective >= 2 else { return (Array(sequences.indices), false) }
         let indices = uniforms.prefix(sequences.count).map { uniform in

@@ -156,8 +156,12 @@ struct ThinkingBalanceTests {
                     let sides = [1, 0].map { sequences((0..<traces).map { _ in drawnTrace() }, $0) }
                     let kept = sides.map {
                         TraceGradients.resampled(
-                            $0, uniforms: (0..<traces).map { _ in Double.random(in: 0...1, using: &random) }
-                        ).indices
+                            $0, uniforms: (0..<traces).map { _ in Double.random(in: 0...1, using: &random) })
+                    }
+                    func half(_ range: Range<Int>) -> [Double] {
+                        TraceGradients.mean(
+                            beta: toy.beta, chosen: Array(sides[0][range]), rejected: Array(sides[1][range]),
+                            isWeighted: (kept[0].isWeighted, kept[1].isWeighted))
                     }
                     let marginal = (0..<2).map { _ in
                         let drawn = (0..<traces).map { _ in drawnTrace() }
@@ -165,9 +169,10 @@ struct ThinkingBalanceTests {
                             beta: toy.beta, chosen: sequences(drawn, 1), rejected: sequences(drawn, 0))
                     }
                     return ThinkingBalanceSample(
-                        traceGradients: zip(kept[0], kept[1]).map {
+                        traceGradients: zip(kept[0].indices, kept[1].indices).map {
                             TraceGradients.single(beta: toy.beta, chosen: sides[0][$0], rejected: sides[1][$1])
-                        }, emptyGradient: toy.emptyGradient, marginalHalves: (marginal[0], marginal[1]))
+                        }, traceHalves: (half(0..<traces / 2), half(traces / 2..<traces)),
+                        emptyGradient: toy.emptyGradient, marginalHalves: (marginal[0], marginal[1]))
                 })
         }
         let expected = toy.terms
@@ -178,10 +183,42 @@ struct ThinkingBalanceTests {
         #expect(abs(fine.terms.crossBias - expected.crossBias) < 1e-3)
         #expect(abs(try #require(fine.terms.optimum) - 0.676_085) < 0.01)
         #expect(fine.emptyBiasRatio > 2)
-        let coarse = estimate(prompts: 150, traces: 4)
-        #expect(
-            abs(coarse.terms.traceVariance - expected.traceVariance)
-                > abs(fine.terms.traceVariance - expected.traceVariance))
+        // Four traces, drawn again, vary by 0.061 about their mean, and halves that share them would call 0.021 a bias.
+        // Over 4,000 prompts both have a standard error below 0.001.
+        let coarse = estimate(prompts: 4000, traces: 4)
+        #expect(abs(coarse.terms.traceVariance - expected.traceVariance) < 7e-3)
+        #expect(abs(coarse.terms.traceBias - expected.traceBias) < 5e-3)
+    }
+
+    /// One dimension, by hand. The replicates 1, 3, 5 and 7 have the variance 20/3, and their halves' means less μ̂,
+    /// 2 − 0 and 6 − 1, the product 10; the traces' own halves have (4 − 0)·(4 − 1) = 12. The sum stays 50/3, and with
+    /// it α*. ‖b_e‖² is (−2)·(−3) = 6, ⟨b_t, b_e⟩ (2·(−3) + 5·(−2))/2 = −8.
+    @Test func whatHalvesOfReplicatesShareIsVariance() throws {
+        let sample = ThinkingBalanceSample(
+            traceGradients: [[1], [3], [5], [7]], traceHalves: ([4], [4]), emptyGradient: [-2],
+            marginalHalves: ([0], [1]))
+        let terms = ThinkingBalanceEstimate([sample, sample]).terms
+        #expect(abs(terms.traceVariance - 14.0 / 3) < 1e-12 && terms.traceBias == 12)
+        #expect(terms.emptyBias == 6 && terms.crossBias == -8)
+        let shared = ThinkingBalanceTerms(traceVariance: 20.0 / 3, traceBias: 10, emptyBias: 6, crossBias: -8)
+        #expect(abs(try #require(terms.optimum) - 14 / (50.0 / 3 + 6 + 16)) < 1e-12)
+        #expect(abs(try #require(shared.optimum) - 14 / (50.0 / 3 + 6 + 16)) < 1e-12)
+    }
+
+    /// Each trace once, as if drawn uniformly: by weight that is the enumerated mean, else that of nine pairs alike.
+    @Test func theMeanOverAllPairsOfTraces() {
+        func all(_ y: Int) -> [TraceGradients.Sequence] {
+            toy.trace.indices.map { toy.sequence($0, y, drawn: log(1.0 / 3)) }
+        }
+        func mean(_ isWeighted: Bool) -> [Double] {
+            TraceGradients.mean(
+                beta: toy.beta, chosen: all(1), rejected: all(0), isWeighted: (isWeighted, isWeighted))
+        }
+        let alike = toy.traceGradients.map { (share: 1.0 / 9, gradient: $0.gradient) }
+        for (own, expected) in [(mean(true), expectation(toy.traceGradients)), (mean(false), expectation(alike))] {
+            #expect(largestDifference(own, expected) < 1e-12)
+        }
+        #expect(largestDifference(mean(true), mean(false)) > 1e-3)
     }
 
     /// Two prompts in two dimensions, worked by hand: g_t means (2, 0) and (0, 2), so (1, 1); g_e means (3, 0) and (1,
@@ -189,8 +226,8 @@ struct ThinkingBalanceTests {
     @Test func aCalibrationTellsOfItsGradients() throws {
         func sample(_ center: [Double], _ empty: [Double]) -> ThinkingBalanceSample {
             ThinkingBalanceSample(
-                traceGradients: [1, -1, 2, -2].map { [center[0] + $0, center[1]] }, emptyGradient: empty,
-                marginalHalves: ([0, 0], [0, 0]))
+                traceGradients: [1, -1, 2, -2].map { [center[0] + $0, center[1]] }, traceHalves: (center, center),
+                emptyGradient: empty, marginalHalves: ([0, 0], [0, 0]))
         }
         let samples = [sample([2, 0], [3, 0]), sample([0, 2], [1, 0])]
         let metrics = samples.gradientMetrics(alpha: 0.3)

@@ -139,6 +139,11 @@ struct ThinkingBalanceCalibrator: Sendable {
         }
         let first = TraceGradients.resampled(chosen, uniforms: uniforms(0))
         let second = TraceGradients.resampled(rejected, uniforms: uniforms(1))
+        func traceHalf(_ range: Range<Int>) -> [Double] {
+            TraceGradients.mean(
+                beta: beta, chosen: Array(chosen[range]), rejected: Array(rejected[range]),
+                isWeighted: (first.isWeighted, second.isWeighted))
+        }
         let half = plan.marginalTraces / 2
         func marginalGradient(_ range: Range<Int>) -> [Double] {
             TraceGradients.marginal(beta: beta, chosen: Array(better[range]), rejected: Array(worse[range]))
@@ -148,6 +153,7 @@ struct ThinkingBalanceCalibrator: Sendable {
                 traceGradients: zip(first.indices, second.indices).map {
                     TraceGradients.single(beta: beta, chosen: chosen[$0], rejected: rejected[$1])
                 },
+                traceHalves: (traceHalf(0..<traces / 2), traceHalf(traces / 2..<traces)),
                 emptyGradient: TraceGradients.single(beta: beta, chosen: sides[0], rejected: sides[1]),
                 marginalHalves: (marginalGradient(0..<half), marginalGradient(half..<2 * half))),
             [first, second].count { !$0.isWeighted }
