@@ -106,9 +106,12 @@ package final class PythonReward: RewardSource {
 
     /// Starts the interpreter and loads the function.
     ///
+    /// - Parameter note: Is told of environment variables that the function's file reads and that are withheld.
     /// - Throws: ``RewardError/unusable(reward:problem:)`` with Python's own words when the file, the module or the
     ///   function is missing, does not load, or has an unknown signature.
-    package static func start(_ settings: PythonRewardSettings) async throws -> PythonReward {
+    package static func start(
+        _ settings: PythonRewardSettings, note: @Sendable (String) -> Void = { _ in }
+    ) async throws -> PythonReward {
         let reward = settings.name ?? settings.target
         try settings.process.check(reward: reward)
         var configuration = JSONLine()
@@ -134,6 +137,7 @@ package final class PythonReward: RewardSource {
             await workers.end()
             throw RewardError.unusable(reward: reward, problem: "its greeting names no known style")
         }
+        if let withheld = program.withheld(of: greeting.variables ?? []) { note("reward \(reward): \(withheld)") }
         return PythonReward(
             names: [settings.name ?? greeting.name ?? settings.target],
             readsTokenIDs: greeting.readsTokenIDs ?? false, style: style, sourceHash: greeting.source ?? "",

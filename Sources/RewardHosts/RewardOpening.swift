@@ -89,7 +89,7 @@ package enum RewardOpening {
             var python = pythonSettings(placed(target, in: baseFolder), &values, timeoutSeconds)
             python.process.log = log
             try values.finishReward()
-            let reward = try await PythonReward.start(python)
+            let reward = try await PythonReward.start(python, note: note)
             source = reward
             identity = "\(reward.sourceHash) \(reward.style) \(python.referenceColumn ?? "")"
         case .command(let line):

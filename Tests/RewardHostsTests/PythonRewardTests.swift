@@ -3,6 +3,7 @@ import JSON
 import Records
 import RewardHosts
 import RewardInterface
+import Synchronization
 import TestSupport
 import Testing
 
@@ -225,12 +226,44 @@ struct PythonRewardTests {
     @Test func onlyNamedVariablesArrive() async throws {
         let secrets = ["OPENAI_API_KEY", "DB_PASSWORD", "GITHUB_TOKEN", "MY_SECRET", "LC_API_KEY", "FTP_PROXY"]
         for name in secrets + ["PLUMBLINE_LET_THROUGH"] { setenv(name, "x", 1) }
+        // In either case of letters; in both at once nothing else that runs beside this reads them.
+        setenv("Https_Proxy", "http://proxy.invalid:3128", 1)
+        setenv("Http_Proxy", "http://me:word@proxy.invalid:3128", 1)
         let reward = try await zoo("environment") { $0.process.passedVariables = ["PLUMBLINE_LET_THROUGH"] }
         let names = try await reward.scores(["a"]).extraColumns["names"]?[0].text ?? ""
         let found = Set(names.split(separator: ",").map(String.init))
-        #expect(found.isDisjoint(with: secrets), "\(names)")
-        #expect(found.isSuperset(of: ["PATH", "PLUMBLINE_LET_THROUGH"]))
+        #expect(found.isDisjoint(with: secrets + ["Http_Proxy"]), "\(names)")
+        #expect(found.isSuperset(of: ["PATH", "PLUMBLINE_LET_THROUGH", "Https_Proxy"]))
         await reward.close()
+    }
+
+    /// A key that is set and does not arrive is the first thing to go wrong with a judge behind an API.
+    @Test func variablesThatAFileReadsAndDoesNotGetAreNamed() async throws {
+        for name in ["PLUMBLINE_KEY", "PLUMBLINE_TOKEN", "PLUMBLINE_WRITTEN"] { setenv(name, "x", 1) }
+        let notes = Mutex<[String]>([])
+        var settings = PythonRewardSettings(target: "\(testFolder)/zoo.py:judge")
+        for passed in [[], ["PLUMBLINE_TOKEN"], ["PLUMBLINE_KEY", "PLUMBLINE_TOKEN"]] {
+            settings.process.passedVariables = passed
+            let reward = try await PythonReward.start(settings) { note in notes.withLock { $0.append(note) } }
+            #expect(try await reward.scores(["a"]).values == [passed.count == 2 ? 1 : 0])
+            await reward.close()
+        }
+        let said = notes.withLock { $0.map { $0.replacing("\(testFolder)/", with: "") } }
+        #expect(
+            said == [
+                "reward zoo.py:judge: PLUMBLINE_KEY, PLUMBLINE_TOKEN are set here but not handed to the reward; "
+                    + "pass_environment: [PLUMBLINE_KEY, PLUMBLINE_TOKEN] would",
+                "reward zoo.py:judge: PLUMBLINE_KEY is set here but not handed to the reward; "
+                    + "pass_environment: [PLUMBLINE_KEY] would",
+            ])
+        let folder = try TemporaryFolder()
+        let script = try folder.file(
+            "needs.py", "import os\nkey = os.environ['PLUMBLINE_KEY']\ndef f(completions, **kwargs): pass\n")
+        let error = await #expect(throws: RewardError.self) {
+            try await PythonReward.start(PythonRewardSettings(target: "\(script.path):f"))
+        }
+        let words = error?.description ?? "it started"
+        #expect(words.contains("pass_environment: [PLUMBLINE_KEY] would"), "\(words)")
     }
 
     @Test(

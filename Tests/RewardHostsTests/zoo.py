@@ -111,6 +111,12 @@ def secrets(completions, **kwargs):
         completions)
 
 
+def judge(completions, **kwargs):
+    os.environ["PLUMBLINE_WRITTEN"] = "no note is made of what a reward sets"
+    named = os.environ.get("PLUMBLINE_KEY"), os.getenv( 'PLUMBLINE_TOKEN'), os.getenv("PLUMBLINE_ABSENT")
+    return [float(None not in named[:2])] * len(completions)
+
+
 def environment(completions, log_extra, **kwargs):
     log_extra("names", [",".join(sorted(os.environ))] * len(completions))
     return [1.0] * len(completions)

@@ -14,6 +14,7 @@ import inspect
 import json
 import math
 import os
+import re
 import signal
 import sys
 import threading
@@ -45,6 +46,8 @@ PLURALS = {"prompt": "prompts", "completion": "completions"}
 OF_A_ROW = {
     "verl_batch": "ground_truths and extra_infos", "verl": "ground_truth and extra_info", "openrlhf": "labels",
 }
+# An environment variable that is read by its name.
+VARIABLE = re.compile(r"""\b(?:environ(?:\.get)?|getenv)\s*[\[(]\s*(["'])(\w+)\1(?!\s*\]\s*=(?!=))""")
 # What TRL's own command line gives to its functions that make a reward.
 USUAL_SETTINGS = {"max_completion_len": 1280, "soft_punish_cache": 256}
 
@@ -207,16 +210,31 @@ def prepare(config):
     return function, style, settings
 
 
+def source_file(function):
+    try:
+        return inspect.getsourcefile(function if hasattr(function, "__code__") else type(function))
+    except TypeError:
+        return ""  # it is written in C
+
+
 def source_hash(function, config):
     function = inspect.unwrap(function)
     try:
-        path = inspect.getsourcefile(function if hasattr(function, "__code__") else type(function))
-        with open(path, "rb") as file:
+        with open(source_file(function), "rb") as file:
             content = file.read()
     except (TypeError, OSError):
         content = repr(function).encode()
     settings = json.dumps([config["target"], config["settings"]], sort_keys=True).encode()
     return hashlib.sha256(content + b"\0" + settings).hexdigest()
+
+
+def variables(path):
+    """The environment variables that a source file reads by their names."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return sorted({name for _, name in VARIABLE.findall(file.read())})
+    except (TypeError, OSError, ValueError):
+        return []
 
 
 def plain(value):
@@ -411,13 +429,15 @@ def main():
     except BaseException as error:
         hint = f"the interpreter is {sys.executable}; 'python:' names another one, such as a virtual environment's"
         hint = hint if isinstance(error, ImportError) else ""
-        return reply({"ready": 0, "error": "loading it failed:\n" + told(error) + hint})
+        return reply({
+            "ready": 0, "error": "loading it failed:\n" + told(error) + hint,
+            "variables": variables(config["target"].rpartition(":")[0])})
     host = Host(function, style, settings, reply)
     asyncio.set_event_loop(host.loop)
     reply({
         "ready": 1, "name": getattr(function, "__name__", type(function).__name__), "style": style,
         "async": inspect.iscoroutinefunction(function), "source": source_hash(function, config),
-        "columns": unfilled(function, style, settings),
+        "columns": unfilled(function, style, settings), "variables": variables(source_file(inspect.unwrap(function))),
         "readsTokenIDs": style == "trl" and "completion_ids" in host.names,
     })
     for line in requests:
