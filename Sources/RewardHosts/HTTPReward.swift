@@ -72,14 +72,14 @@ package final class HTTPReward: RewardSource {
         _ = try PythonRequests.labels(of: prompt, column: settings.referenceColumn)
     }
 
-    package func arguments(for prompt: Prompt) throws(RewardError) -> [(name: String, value: JSONValue)]? {
+    package func arguments(for prompt: TokenizedPrompt) throws(RewardError) -> [(name: String, value: JSONValue)]? {
         PythonRequests.openRLHFArguments(
-            prompt, try PythonRequests.labels(of: prompt, column: settings.referenceColumn))
+            prompt, try PythonRequests.labels(of: prompt.prompt, column: settings.referenceColumn))
     }
 
     package func score(_ group: RolloutGroup, at progress: TrainingProgress) async throws -> GroupScores {
-        let prompt = group.prompt.prompt
-        let reference = try PythonRequests.labels(of: prompt, column: settings.referenceColumn)
+        let prompt = group.prompt
+        let reference = try PythonRequests.labels(of: prompt.prompt, column: settings.referenceColumn)
         let answer = try await ask(group.rollouts.map(\.completion), prompt, reference)
         var greedy: [RewardScore]?
         if let rollout = group.greedy { greedy = try await ask([rollout.completion], prompt, reference).scores }
@@ -89,7 +89,7 @@ package final class HTTPReward: RewardSource {
     }
 
     private func ask(
-        _ completions: [Completion], _ prompt: Prompt, _ reference: JSONValue
+        _ completions: [Completion], _ prompt: TokenizedPrompt, _ reference: JSONValue
     ) async throws -> HostAnswer {
         guard !completions.isEmpty else { return HostAnswer([]) }
         var line = JSONLine()

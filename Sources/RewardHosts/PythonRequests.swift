@@ -11,15 +11,15 @@ struct PythonRequests: Sendable {
 
     /// - Throws: ``RewardError`` when the style needs a reference and the row has none.
     func call(
-        _ completions: [Completion], for prompt: Prompt, at progress: TrainingProgress
+        _ completions: [Completion], for prompt: TokenizedPrompt, at progress: TrainingProgress
     ) throws(RewardError) -> HostCall {
         switch style {
-        case .trl: return trl(completions, prompt, progress)
+        case .trl: return trl(completions, prompt.prompt, progress)
         case .verl, .verlBatch:
-            let reference = try Self.reference(of: prompt, column: referenceColumn)
-            return verl(completions, prompt, reference)
+            let reference = try Self.reference(of: prompt.prompt, column: referenceColumn)
+            return verl(completions, prompt.prompt, reference)
         case .openrlhf:
-            let reference = try Self.labels(of: prompt, column: referenceColumn)
+            let reference = try Self.labels(of: prompt.prompt, column: referenceColumn)
             return HostCall(count: completions.count, answersSingly: false) { first in
                 Self.members(Self.openRLHF(completions[first...], prompt, reference, queriesName: "queries"))
             }
@@ -135,14 +135,16 @@ struct PythonRequests: Sendable {
         return .object(members + added.filter { extraInfo[$0.key] == nil })
     }
 
-    /// What a function or server in OpenRLHF's form is handed of a row, once a completion.
-    static func openRLHFArguments(_ prompt: Prompt, _ reference: JSONValue) -> [(name: String, value: JSONValue)] {
+    /// What a function or server in OpenRLHF's form is handed of a row, once a completion: a chat in its template.
+    static func openRLHFArguments(
+        _ prompt: TokenizedPrompt, _ reference: JSONValue
+    ) -> [(name: String, value: JSONValue)] {
         [("prompts", .string(prompt.text)), ("labels", reference)]
     }
 
     /// Queries are prompt and completion in one text, the completion with its special tokens.
     static func openRLHF(
-        _ completions: ArraySlice<Completion>, _ prompt: Prompt, _ reference: JSONValue, queriesName: String
+        _ completions: ArraySlice<Completion>, _ prompt: TokenizedPrompt, _ reference: JSONValue, queriesName: String
     ) -> Members {
         [
             (queriesName, { $0.array(completions) { $0.string(prompt.text + $1.textWithSpecials) } }),

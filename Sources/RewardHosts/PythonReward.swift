@@ -147,29 +147,29 @@ package final class PythonReward: RewardSource {
     }
 
     package func check(_ prompt: Prompt) throws(RewardError) {
-        _ = try requests.call([Completion(text: "")], for: prompt, at: TrainingProgress())
+        _ = try requests.call(
+            [Completion(text: "")], for: TokenizedPrompt(prompt: prompt, tokenIDs: []), at: TrainingProgress())
         for column in requiredColumns where prompt.columns[column] == nil {
             throw .missingColumn(column, in: prompt)
         }
     }
 
-    package func arguments(for prompt: Prompt) throws(RewardError) -> [(name: String, value: JSONValue)]? {
+    package func arguments(for prompt: TokenizedPrompt) throws(RewardError) -> [(name: String, value: JSONValue)]? {
         switch style {
         case .trl: nil
         case .verl, .verlBatch:
             PythonRequests.verlArguments(
-                prompt, try PythonRequests.reference(of: prompt, column: requests.referenceColumn))
+                prompt.prompt, try PythonRequests.reference(of: prompt.prompt, column: requests.referenceColumn))
         case .openrlhf:
             PythonRequests.openRLHFArguments(
-                prompt, try PythonRequests.labels(of: prompt, column: requests.referenceColumn))
+                prompt, try PythonRequests.labels(of: prompt.prompt, column: requests.referenceColumn))
         }
     }
 
     package func score(_ group: RolloutGroup, at progress: TrainingProgress) async throws -> GroupScores {
         let completions = group.rollouts.map(\.completion)
-        let prompt = group.prompt.prompt
-        let sampled = try parts(of: completions, for: prompt, progress)
-        let greedy = try parts(of: group.greedy.map { [$0.completion] } ?? [], for: prompt, progress)
+        let sampled = try parts(of: completions, for: group.prompt, progress)
+        let greedy = try parts(of: group.greedy.map { [$0.completion] } ?? [], for: group.prompt, progress)
         let answers = try await withThrowingTaskGroup(of: (Int, HostAnswer).self) { tasks in
             for (index, part) in (sampled + greedy).enumerated() {
                 tasks.addTask { (index, try await self.workers.run(part)) }
@@ -191,7 +191,7 @@ package final class PythonReward: RewardSource {
 
     /// A batch function gets all completions at once; a function of one completion gets them in runs, one a worker.
     private func parts(
-        of completions: [Completion], for prompt: Prompt, _ progress: TrainingProgress
+        of completions: [Completion], for prompt: TokenizedPrompt, _ progress: TrainingProgress
     ) throws(RewardError) -> [HostCall] {
         guard !completions.isEmpty else { return [] }
         guard style == .verl else {

@@ -59,6 +59,11 @@ struct HTTPRewardTests {
         }
     }
 
+    @Test func aChatComesInItsTemplate() async throws {
+        let server = try TestServer()
+        #expect(try await reward(server, "echo").scores(["a", "b"], isChat: true).values == [1, 0])
+    }
+
     @Test func whatPassesIsTriedAgainAndWhatStaysFails() async throws {
         let server = try TestServer()
         // Dropped, then 500, then well.

@@ -117,7 +117,7 @@ struct PythonRewardTests {
         let scores = try await verl.scores(["7", "8"], columns: mixed)
         #expect(scores.values == [1, 0])
         #expect(scores.extraColumns["source"]?[0] == .string("set"))
-        let arguments = try verl.arguments(for: group(["7"], columns: mixed).prompt.prompt)
+        let arguments = try verl.arguments(for: group(["7"], columns: mixed).prompt)
         #expect(arguments?.map(\.name) == ["data_source", "ground_truth", "extra_info"])
         let added: JSONValue = .object(["num_turns": .number(2), "rollout_reward_scores": .object([:])])
         #expect(arguments?.map(\.value) == [.string("set"), .string("7"), added])
@@ -184,6 +184,20 @@ struct PythonRewardTests {
         #expect(scores.values == [1, 0])
         #expect(scores.metrics == ["mean": 0.5])
         #expect(scores.extraColumns["scores"] == [.number(1), .number(0)])
+        await reward.close()
+    }
+
+    @Test func aChatComesInItsTemplateInOpenRLHFsForm() async throws {
+        let reward = try await zoo("echo")
+        let chat = try await reward.scores(["a", "b"], isChat: true)
+        #expect(
+            chat.extraColumns["query"] == [
+                .string("<user>How many?<answer>a<eos>"), .string("<user>How many?<answer>b<eos>"),
+            ])
+        #expect(chat.extraColumns["prompt"]?[0] == .string("<user>How many?<answer>"))
+        #expect(try await reward.scores(["a", "b"]).extraColumns["query"]?[0] == .string("How many?a<eos>"))
+        let arguments = try reward.arguments(for: group(["a"], isChat: true).prompt)
+        #expect(arguments?[0].value == .string("<user>How many?<answer>"))
         await reward.close()
     }
 

@@ -1,4 +1,4 @@
-"""A reward server in OpenRLHF's form that misbehaves on request: /ok /flaky /down /away /drop /half /stall /bad
+"""A reward server in OpenRLHF's form that misbehaves on request: /ok /flaky /down /away /drop /half /stall /bad /echo
 /refuse /chunks /short /moved.
 
     server.py [CERTIFICATE KEY]      over TLS with a certificate
@@ -48,7 +48,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
             rewards = rewards[1:]
         if kind == "tries":
             return self.answer(200, json.dumps({"rewards": [tries.get("refuse", 0)]}).encode())
-        body = json.dumps({"rewards": rewards, "scores": rewards, "extra_logs": {"seen": len(rewards)}}).encode()
+        logs = {"seen": len(rewards)}
+        if kind == "echo":
+            rewards = [float(query == "<user>How many?<answer>a<eos>") for query in request["query"]]
+            rewards = [reward * (prompt == "<user>How many?<answer>") for reward, prompt in zip(rewards, request["prompts"])]
+        body = json.dumps({"rewards": rewards, "scores": rewards, "extra_logs": logs}).encode()
         if kind == "half":
             self.send_response(200)
             self.send_header("Content-Length", str(len(body) + 10))

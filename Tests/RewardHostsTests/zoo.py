@@ -169,6 +169,10 @@ def reward_func(queries, prompts, labels):
     return {"rewards": rewards, "scores": rewards, "extra_logs": {"mean": sum(rewards) / len(rewards)}}
 
 
+def echo(queries, prompts, labels):
+    return {"rewards": [1.0] * len(queries), "extra_logs": {"query": queries, "prompt": prompts, "few": [1]}}
+
+
 def unknown(text):
     return 1.0
 
