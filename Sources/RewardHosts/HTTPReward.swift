@@ -34,8 +34,8 @@ package struct HTTPRewardSettings: Sendable {
 /// A dropped connection and the answers 408, 425, 429, 500, 502, 503 and 504 are tried again, after a pause drawn
 /// between 0 and 0.25 s · 2^try (at most 8 s). Any other answer but 200 fails at once. A server that refuses or drops
 /// connections, or has 502, 503 or 504 said for it, is away: a restart must not end a run, so that the call waits for
-/// it beyond its tries and its time limit. `scores` becomes a column of the completions file, numbers of `extra_logs`
-/// become metrics.
+/// it beyond its tries and its time limit. `scores` and lists of `extra_logs` with a value for each completion become
+/// columns of the completions file, numbers of `extra_logs` become metrics.
 package final class HTTPReward: RewardSource {
     package let names: [String]
     private let exchange: HTTPExchange
@@ -181,10 +181,11 @@ private struct EndpointReply: Decodable {
     let extra_logs: [String: JSONValue]?
 
     func answer(count: Int) -> HostAnswer {
-        let extra = scores.map { ["scores": $0] }
+        // One value a completion is a column, one of all a metric: as the host does with a function's.
+        var extra = (extra_logs ?? [:]).compactMapValues(\.elements)
+        if let scores { extra["scores"] = scores }
         let reply = HostReply(
-            id: nil, scores: rewards, states: nil, errors: nil, extra: extra,
-            metrics: extra_logs?.compactMapValues { value in value.number.map { JSONValue.number($0) } })
+            id: nil, scores: rewards, states: nil, errors: nil, extra: extra, metrics: extra_logs)
         return reply.answer(count: count)
     }
 }

@@ -1,4 +1,5 @@
 import Foundation
+import JSON
 import Records
 import RewardHosts
 import RewardInterface
@@ -54,7 +55,10 @@ struct HTTPRewardTests {
             let scores = try await reward(server, path).scores(["a", "bb"], greedy: "ccc")
             #expect(scores.values == [6, 7])
             #expect(scores.greedyScores?.map(\.score) == [8])
-            #expect(scores.extraColumns == ["scores": [.number(6), .number(7)]])
+            let columns: [String: [JSONValue]] = [
+                "scores": [.number(6), .number(7)], "kind": [.string("short"), .string("short")],
+            ]
+            #expect(scores.extraColumns == columns)
             #expect(scores.metrics == ["seen": 2])
         }
     }

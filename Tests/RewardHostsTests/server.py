@@ -48,7 +48,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             rewards = rewards[1:]
         if kind == "tries":
             return self.answer(200, json.dumps({"rewards": [tries.get("refuse", 0)]}).encode())
-        logs = {"seen": len(rewards)}
+        logs = {"seen": len(rewards), "kind": ["short"] * len(rewards), "few": [1] * (len(rewards) - 1)}
         if kind == "echo":
             rewards = [float(query == "<user>How many?<answer>a<eos>") for query in request["query"]]
             rewards = [reward * (prompt == "<user>How many?<answer>") for reward, prompt in zip(rewards, request["prompts"])]
