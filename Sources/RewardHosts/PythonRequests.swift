@@ -18,6 +18,9 @@ struct PythonRequests: Sendable {
         case .verl, .verlBatch:
             let reference = try Self.reference(of: prompt.prompt, column: referenceColumn)
             return verl(completions, prompt.prompt, reference)
+        case .verifiers:
+            return verifiers(
+                completions, prompt.prompt, try Self.labels(of: prompt.prompt, column: referenceColumn))
         case .openrlhf:
             let reference = try Self.labels(of: prompt.prompt, column: referenceColumn)
             return HostCall(count: completions.count, answersSingly: false) { first in
@@ -105,11 +108,34 @@ struct PythonRequests: Sendable {
         line.prompt(.messages([ChatMessage(role: "assistant", content: completion.text)]))
     }
 
-    // MARK: verl and OpenRLHF
+    // MARK: verifiers, verl and OpenRLHF
+
+    /// A text is the one message of a user, as verifiers makes it of a question.
+    private func verifiers(_ completions: [Completion], _ prompt: Prompt, _ reference: JSONValue) -> HostCall {
+        let arguments = Self.verifiersArguments(prompt, reference)
+        var chat = prompt.content
+        if case .text(let text) = chat { chat = .messages([ChatMessage(role: "user", content: text)]) }
+        return HostCall(count: completions.count, answersSingly: style.isSingle) { [chat] first in
+            let own: Members = [
+                ("prompt", { $0.prompt(chat) }),
+                ("completions", { $0.array(completions[first...]) { Self.write($1, after: chat, &$0) } }),
+            ]
+            return Self.members(own + arguments.map { name, value in (name, { $0.value(value) }) })
+        }
+    }
+
+    /// What a function in verifiers' form is handed of a row.
+    static func verifiersArguments(_ prompt: Prompt, _ reference: JSONValue) -> [(name: String, value: JSONValue)] {
+        func given(_ name: String) -> JSONValue? { prompt.columns[name].flatMap { $0 == .null ? nil : $0 } }
+        return [
+            ("answer", reference == .null ? .string("") : reference), ("task", given("task") ?? .string("default")),
+            ("info", given("info") ?? .object([:])),
+        ]
+    }
 
     private func verl(_ completions: [Completion], _ prompt: Prompt, _ reference: JSONValue) -> HostCall {
         let arguments = Self.verlArguments(prompt, reference)
-        return HostCall(count: completions.count, answersSingly: style == .verl) { first in
+        return HostCall(count: completions.count, answersSingly: style.isSingle) { first in
             Self.members(
                 [("completions", { $0.array(completions[first...]) { $0.string($1.text) } })]
                     + arguments.map { name, value in (name, { $0.value(value) }) })

@@ -15,9 +15,14 @@ package enum PythonRewardStyle: String, Sendable, CaseIterable {
     case verlBatch = "verl_batch"
     /// `reward_func(queries, prompts, labels)`: a dict with `rewards`, or a list.
     case openrlhf
+    /// `f(prompt, completion, answer, state, task, info)`, or some of these: a float. Prompt and completion are messages.
+    case verifiers
+
+    /// Whether it is called once a completion.
+    var isSingle: Bool { self == .verl || self == .verifiers }
 }
 
-/// A reward function in Python, as written for TRL, verl or OpenRLHF.
+/// A reward function in Python, as written for TRL, verl, OpenRLHF or verifiers.
 package struct PythonRewardSettings: Sendable {
     /// `path/file.py:function` or `package.module.function`; the working folder is on the import path.
     package var target: String
@@ -75,7 +80,7 @@ package struct PythonRewardSettings: Sendable {
 /// states.
 ///
 /// TRL's and OpenRLHF's functions and verl's batch functions get all completions of a prompt in one call, verl's others
-/// one completion a call, spread over the workers. A call past its time limit is `.timedOut`: its process group is
+/// and verifiers' one completion a call, spread over the workers. A call past its time limit is `.timedOut`: its process group is
 /// killed and replaced, and the run goes on.
 package final class PythonReward: RewardSource {
     package let names: [String]
@@ -163,6 +168,9 @@ package final class PythonReward: RewardSource {
         case .openrlhf:
             PythonRequests.openRLHFArguments(
                 prompt, try PythonRequests.labels(of: prompt.prompt, column: requests.referenceColumn))
+        case .verifiers:
+            PythonRequests.verifiersArguments(
+                prompt.prompt, try PythonRequests.labels(of: prompt.prompt, column: requests.referenceColumn))
         }
     }
 
@@ -194,7 +202,7 @@ package final class PythonReward: RewardSource {
         of completions: [Completion], for prompt: TokenizedPrompt, _ progress: TrainingProgress
     ) throws(RewardError) -> [HostCall] {
         guard !completions.isEmpty else { return [] }
-        guard style == .verl else {
+        guard style.isSingle else {
             return [try requests.call(completions, for: prompt, at: progress)]
         }
         let size = (completions.count + workerCount - 1) / workerCount

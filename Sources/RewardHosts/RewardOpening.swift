@@ -192,7 +192,7 @@ package enum RewardOpening {
         let styles = ["auto"] + PythonRewardStyle.allCases.map(\.rawValue)
         let style = values.read(
             "style", default: "auto", .oneOf(styles),
-            "How the function is called: as TRL, verl or OpenRLHF do; auto finds out.")
+            "How the function is called: as TRL, verl, OpenRLHF or verifiers do; auto finds out.")
         python.style = PythonRewardStyle(rawValue: style)
         python.settings = values.read("settings", default: Section(), "Keyword arguments for the function.").members
         python.python = values.read("python", default: python.python, "The interpreter.")

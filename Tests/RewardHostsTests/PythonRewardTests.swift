@@ -108,6 +108,21 @@ struct PythonRewardTests {
         await other.close()
     }
 
+    /// A text prompt is a chat of one message there.
+    @Test(arguments: [true, false]) func verifiersFunctionsGetMessages(_ isChat: Bool) async throws {
+        let reward = try await zoo("talks", workers: 2)
+        #expect(reward.style == .verifiers)
+        let columns: [String: JSONValue] = ["answer": .string("7"), "info": .object(["bonus": .number(4)])]
+        #expect(try await reward.scores(["7", "8", "7"], columns: columns, isChat: isChat).values == [7, 6, 7])
+        #expect(try await reward.scores(["", "8"], isChat: isChat).values == [3, 2])
+        let arguments = try reward.arguments(for: group(["7"], columns: columns).prompt)
+        #expect(arguments?.map(\.name) == ["answer", "task", "info"])
+        await reward.close()
+        let narrow = try await zoo("talks_little")
+        #expect(try await narrow.scores(["a", "bb"], greedy: "ccc", isChat: isChat).values == [1, 2])
+        await narrow.close()
+    }
+
     /// Rows of a mixture have null in the columns of the other sets.
     @Test func nullIsNoReference() async throws {
         let mixed: [String: JSONValue] = [
@@ -218,6 +233,10 @@ struct PythonRewardTests {
         #expect(await problem("no_such_package.f").contains("'python:' names another one"))
         #expect(await problem("f").contains("neither path/file.py:function nor"))
         #expect(await problem("\(testFolder)/zoo.py:unknown").contains("its parameters (text)"))
+        let ofAReaL = await problem("\(testFolder)/zoo.py:of_areal")
+        #expect(ofAReaL.contains("AReaL's, whose") && ofAReaL.contains("in TRL's, f(prompts, "), "\(ofAReaL)")
+        #expect(await problem("\(testFolder)/zoo.py:of_slime").contains("(args, sample) are slime's, whose"))
+        #expect(await problem("\(testFolder)/zoo.py:parsed").contains("nothing fills its parameters parser"))
         #expect(await problem("\(testFolder)/zoo.py:os").contains("is a module, not a function"))
         #expect(
             await problem("\(testFolder)/zoo.py:singular").contains(

@@ -173,6 +173,30 @@ def echo(queries, prompts, labels):
     return {"rewards": [1.0] * len(queries), "extra_logs": {"query": queries, "prompt": prompts, "few": [1]}}
 
 
+# verifiers' signature
+def talks(prompt, completion, answer, state, task, info):
+    assert prompt[-1] == {"role": "user", "content": "How many?"} and completion[0]["role"] == "assistant"
+    assert state["completion"] is completion and state["answer"] == answer
+    return float(completion[-1]["content"] == answer) + (task == "default") * 2 + info.get("bonus", 0)
+
+
+async def talks_little(completion, **kwargs):
+    return float(len(completion[0]["content"]))
+
+
+def parsed(parser, completion, answer):
+    return 1.0
+
+
+# AReaL's and slime's
+def of_areal(prompt, completions, prompt_ids, completion_ids, **columns):
+    return 1.0
+
+
+async def of_slime(args, sample, **kwargs):
+    return 1.0
+
+
 def unknown(text):
     return 1.0
 
