@@ -15,7 +15,8 @@ package enum PythonRewardStyle: String, Sendable, CaseIterable {
     case verlBatch = "verl_batch"
     /// `reward_func(queries, prompts, labels)`: a dict with `rewards`, or a list.
     case openrlhf
-    /// `f(prompt, completion, answer, state, task, info)`, or some of these: a float. Prompt and completion are messages.
+    /// `f(prompt, completion, answer, state, task, info)`, or some of these: a float. Prompt and completion are
+    /// messages.
     case verifiers
 
     /// Whether it is called once a completion.
@@ -80,8 +81,8 @@ package struct PythonRewardSettings: Sendable {
 /// states.
 ///
 /// TRL's and OpenRLHF's functions and verl's batch functions get all completions of a prompt in one call, verl's others
-/// and verifiers' one completion a call, spread over the workers. A call past its time limit is `.timedOut`: its process group is
-/// killed and replaced, and the run goes on.
+/// and verifiers' one completion a call, spread over the workers. A call past its time limit is `.timedOut`: its process
+/// group is killed and replaced, and the run goes on.
 package final class PythonReward: RewardSource {
     package let names: [String]
     package let readsTokenIDs: Bool

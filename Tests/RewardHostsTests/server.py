@@ -50,8 +50,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.answer(200, json.dumps({"rewards": [tries.get("refuse", 0)]}).encode())
         logs = {"seen": len(rewards), "kind": ["short"] * len(rewards), "few": [1] * (len(rewards) - 1)}
         if kind == "echo":
-            rewards = [float(query == "<user>How many?<answer>a<eos>") for query in request["query"]]
-            rewards = [reward * (prompt == "<user>How many?<answer>") for reward, prompt in zip(rewards, request["prompts"])]
+            chat = "<user>How many?<answer>"
+            rewards = [float(pair == (chat + "a<eos>", chat)) for pair in zip(request["query"], request["prompts"])]
         body = json.dumps({"rewards": rewards, "scores": rewards, "extra_logs": logs}).encode()
         if kind == "half":
             self.send_response(200)

@@ -108,8 +108,8 @@ package actor RunRecorder: StepObserver {
         for complaint in try await record.append(metrics, step: step) { await display.notice(complaint) }
     }
 
-    /// Where a number goes that a reward logs: under its own name, as in TRL, or behind `logged/` where runs have a number
-    /// of that name, be it none of this step.
+    /// Where a number goes that a reward logs: under its own name, as in TRL, or behind `logged/` where runs have a
+    /// number of that name, be it none of this step.
     private func free(_ name: String, in metrics: Metrics) -> String {
         // Those of caches come this way too.
         let ofCaches = (scorer?.rewardNames ?? []).map { "rewards/\($0)/cache_hit_rate" }

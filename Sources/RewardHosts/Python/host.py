@@ -204,8 +204,8 @@ def prepare(config):
     names = parameters(function)[0]
     for family in [family for family, wanted in STRANGERS.items() if wanted <= names and not config["style"]]:
         raise Unusable(
-            f"its parameters ({', '.join(sorted(STRANGERS[family]))}) are {family}, whose functions are not called here; "
-            "write one around it, of one completion in verl's form, compute_score(data_source, solution_str, "
+            f"its parameters ({', '.join(sorted(STRANGERS[family]))}) are {family}, whose functions are not called "
+            "here; write one around it, of one completion in verl's form, compute_score(data_source, solution_str, "
             "ground_truth, extra_info)" + (
                 ", or of all of a prompt in TRL's, f(prompts, completions, completion_ids, **columns)"
                 if "completion_ids" in names else ""))
