@@ -80,9 +80,15 @@ package struct TokenizedPrompt: Sendable, Equatable {
     package var prompt: Prompt
     /// Token ids of the rendered prompt, at least one.
     package var tokenIDs: [Int]
+    /// What the chat template made of the prompt, special tokens written out; `nil` for one that is read as it is.
+    package var rendered: String?
 
-    package init(prompt: Prompt, tokenIDs: [Int]) {
+    package init(prompt: Prompt, tokenIDs: [Int], rendered: String? = nil) {
         self.prompt = prompt
         self.tokenIDs = tokenIDs
+        self.rendered = rendered
     }
+
+    /// The prompt as one text, as the model reads it.
+    package var text: String { rendered ?? prompt.text }
 }

@@ -22,9 +22,8 @@ package final class CachedSource: RewardSource {
     }
 
     package func score(_ group: RolloutGroup, at progress: TrainingProgress) async throws -> GroupScores {
-        let prompt = group.prompt.prompt
-        let keys = group.rollouts.map { cache.key(of: $0.completion, for: prompt) }
-        let greedyKey = group.greedy.map { cache.key(of: $0.completion, for: prompt) }
+        let keys = group.rollouts.map { cache.key(of: $0.completion, for: group.prompt) }
+        let greedyKey = group.greedy.map { cache.key(of: $0.completion, for: group.prompt) }
         var known: [String: ScoreCache.Entry] = [:]
         for key in keys + [greedyKey].compactMap(\.self) { known[key] = try cache.entry(for: key, scores: names.count) }
 
@@ -75,7 +74,7 @@ package final class CachedSource: RewardSource {
 
     package func check(_ prompt: Prompt) throws(RewardError) { try source.check(prompt) }
 
-    package func arguments(for prompt: Prompt) throws(RewardError) -> [(name: String, value: JSONValue)]? {
+    package func arguments(for prompt: TokenizedPrompt) throws(RewardError) -> [(name: String, value: JSONValue)]? {
         try source.arguments(for: prompt)
     }
 

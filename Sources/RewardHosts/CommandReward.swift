@@ -78,7 +78,7 @@ package final class CommandReward: RewardSource {
     }
 
     package func score(_ group: RolloutGroup, at progress: TrainingProgress) async throws -> GroupScores {
-        let prompt = group.prompt.prompt
+        let prompt = group.prompt
         let answer = try await answer(requests.call(group.rollouts.map(\.completion), for: prompt, at: progress))
         var greedy: [RewardScore]?
         if let rollout = group.greedy {

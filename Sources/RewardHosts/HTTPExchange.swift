@@ -10,7 +10,12 @@ import Synchronization
 final class HTTPExchange: Sendable {
     /// Why an exchange gave no answer.
     struct Problem: Error, Equatable {
-        enum Kind { case late, transient, lasting }
+        enum Kind {
+            case late, transient, lasting
+            /// Nobody is there, or who was there has gone.
+            case away
+        }
+
         let kind: Kind
         let text: String
     }
@@ -177,16 +182,16 @@ final class HTTPExchange: Sendable {
                 return Problem(
                     kind: .lasting, text: "\(host) does not speak TLS; is its address one with http? (\(words))")
             }
-            if says("resolve") { return Problem(kind: .transient, text: "no machine is named '\(host)': \(words)") }
+            if says("resolve") { return Problem(kind: .away, text: "no machine is named '\(host)': \(words)") }
             if says("connect") && says("refused", "couldn't connect", "could not connect", "failed to connect") {
-                return Problem(kind: .transient, text: "\(host) refused the connection: \(words)")
+                return Problem(kind: .away, text: "\(host) refused the connection: \(words)")
             }
             if hasAnswered {
                 return Problem(
-                    kind: .transient, text: "\(host) dropped the connection in the middle of its answer: \(words)")
+                    kind: .away, text: "\(host) dropped the connection in the middle of its answer: \(words)")
             }
             if says("empty reply", "reset", "closed", "eof") {
-                return Problem(kind: .transient, text: "\(host) closed the connection without an answer: \(words)")
+                return Problem(kind: .away, text: "\(host) closed the connection without an answer: \(words)")
             }
             return Problem(kind: .transient, text: "\(host): \(words)")
         }

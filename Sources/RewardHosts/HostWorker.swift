@@ -18,6 +18,15 @@ final class HostWorker: @unchecked Sendable {
         let greets: Bool
         /// Where it goes what the program writes to stderr.
         let log: RewardLog
+
+        /// What to say of the variables that the program reads, when some of them are there and it does not get them.
+        func withheld(of variables: [String]) -> String? {
+            let ours = ProcessInfo.processInfo.environment
+            let names = variables.filter { ours[$0] != nil && environment[$0] == nil }.joined(separator: ", ")
+            guard !names.isEmpty else { return nil }
+            return "\(names) \(names.contains(",") ? "are" : "is") set here but not handed to the reward; "
+                + "pass_environment: [\(names)] would"
+        }
     }
 
     /// What a Python host says when it is ready.
@@ -29,6 +38,8 @@ final class HostWorker: @unchecked Sendable {
         let source: String?
         /// Parameters that must come from the prompt's row.
         let columns: [String]?
+        /// Environment variables that the function's file reads by their names.
+        let variables: [String]?
         /// Whether the function names the token ids among its parameters.
         let readsTokenIDs: Bool?
     }
@@ -101,7 +112,10 @@ final class HostWorker: @unchecked Sendable {
             } catch {
                 throw unusable("it greeted with '\(String(decoding: line.prefix(200), as: UTF8.self))'")
             }
-            guard greeting.ready == 1 else { throw unusable(greeting.error ?? "it is not ready and does not say why") }
+            guard greeting.ready == 1 else {
+                let hint = program.withheld(of: greeting.variables ?? []).map { "\n\($0)" } ?? ""
+                throw unusable((greeting.error ?? "it is not ready and does not say why") + hint)
+            }
             return greeting
         }
     }

@@ -49,10 +49,14 @@ package struct ProcessSettings: Sendable, Equatable {
         try require(cpuSeconds ?? 1 > 0, "cpu_seconds", cpuSeconds ?? 0, "above 0")
     }
 
-    /// The environment of the process: what programs need to run, and nothing that could be a secret.
+    /// The environment of the process: what programs need to run, and nothing that could be a secret. Where there is a
+    /// network, the way to it too: a proxy whose address holds a user's name and password is a secret.
     func environment(isInSandbox: Bool) -> [String: String] {
         let allowed = Self.usualVariables.union(passedVariables)
-        let usual = ProcessInfo.processInfo.environment.filter { allowed.contains($0.key) }
+        let usual = ProcessInfo.processInfo.environment.filter { name, value in
+            allowed.contains(name)
+                || !isInSandbox && Self.proxyVariables.contains(name.lowercased()) && !value.contains("@")
+        }
         guard isInSandbox else { return usual }
         return usual.merging(["HOME": Sandbox.home, "TMPDIR": "/tmp"]) { _, own in own }
     }
@@ -60,10 +64,12 @@ package struct ProcessSettings: Sendable, Equatable {
     private static let usualVariables: Set = [
         "PATH", "HOME", "USER", "LOGNAME", "LANG", "TZ", "TMPDIR", "TERM", "PYTHONPATH", "PYTHONHOME", "PYTHONHASHSEED",
         "VIRTUAL_ENV", "CONDA_PREFIX", "PYENV_ROOT", "PYENV_VERSION", "LD_LIBRARY_PATH", "OMP_NUM_THREADS",
-        "CUDA_VISIBLE_DEVICES", "HF_HOME", "HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE",
-        "TOKENIZERS_PARALLELISM", "SSL_CERT_FILE", "SSL_CERT_DIR", "LC_ALL", "LC_CTYPE", "LC_COLLATE", "LC_MESSAGES",
-        "LC_NUMERIC", "LC_TIME",
+        "CUDA_VISIBLE_DEVICES", "HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE",
+        "TRANSFORMERS_OFFLINE", "TOKENIZERS_PARALLELISM", "SSL_CERT_FILE", "SSL_CERT_DIR", "LC_ALL", "LC_CTYPE",
+        "LC_COLLATE", "LC_MESSAGES", "LC_NUMERIC", "LC_TIME",
     ]
+
+    private static let proxyVariables: Set = ["http_proxy", "https_proxy", "no_proxy"]
 
     /// Where the process works.
     var workingFolder: String { folder ?? FileManager.default.currentDirectoryPath }

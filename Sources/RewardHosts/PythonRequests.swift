@@ -11,15 +11,18 @@ struct PythonRequests: Sendable {
 
     /// - Throws: ``RewardError`` when the style needs a reference and the row has none.
     func call(
-        _ completions: [Completion], for prompt: Prompt, at progress: TrainingProgress
+        _ completions: [Completion], for prompt: TokenizedPrompt, at progress: TrainingProgress
     ) throws(RewardError) -> HostCall {
         switch style {
-        case .trl: return trl(completions, prompt, progress)
+        case .trl: return trl(completions, prompt.prompt, progress)
         case .verl, .verlBatch:
-            let reference = try Self.reference(of: prompt, column: referenceColumn)
-            return verl(completions, prompt, reference)
+            let reference = try Self.reference(of: prompt.prompt, column: referenceColumn)
+            return verl(completions, prompt.prompt, reference)
+        case .verifiers:
+            return verifiers(
+                completions, prompt.prompt, try Self.labels(of: prompt.prompt, column: referenceColumn))
         case .openrlhf:
-            let reference = try Self.labels(of: prompt, column: referenceColumn)
+            let reference = try Self.labels(of: prompt.prompt, column: referenceColumn)
             return HostCall(count: completions.count, answersSingly: false) { first in
                 Self.members(Self.openRLHF(completions[first...], prompt, reference, queriesName: "queries"))
             }
@@ -105,11 +108,34 @@ struct PythonRequests: Sendable {
         line.prompt(.messages([ChatMessage(role: "assistant", content: completion.text)]))
     }
 
-    // MARK: verl and OpenRLHF
+    // MARK: verifiers, verl and OpenRLHF
+
+    /// A text is the one message of a user, as verifiers makes it of a question.
+    private func verifiers(_ completions: [Completion], _ prompt: Prompt, _ reference: JSONValue) -> HostCall {
+        let arguments = Self.verifiersArguments(prompt, reference)
+        var chat = prompt.content
+        if case .text(let text) = chat { chat = .messages([ChatMessage(role: "user", content: text)]) }
+        return HostCall(count: completions.count, answersSingly: style.isSingle) { [chat] first in
+            let own: Members = [
+                ("prompt", { $0.prompt(chat) }),
+                ("completions", { $0.array(completions[first...]) { Self.write($1, after: chat, &$0) } }),
+            ]
+            return Self.members(own + arguments.map { name, value in (name, { $0.value(value) }) })
+        }
+    }
+
+    /// What a function in verifiers' form is handed of a row.
+    static func verifiersArguments(_ prompt: Prompt, _ reference: JSONValue) -> [(name: String, value: JSONValue)] {
+        func given(_ name: String) -> JSONValue? { prompt.columns[name].flatMap { $0 == .null ? nil : $0 } }
+        return [
+            ("answer", reference == .null ? .string("") : reference), ("task", given("task") ?? .string("default")),
+            ("info", given("info") ?? .object([:])),
+        ]
+    }
 
     private func verl(_ completions: [Completion], _ prompt: Prompt, _ reference: JSONValue) -> HostCall {
         let arguments = Self.verlArguments(prompt, reference)
-        return HostCall(count: completions.count, answersSingly: style == .verl) { first in
+        return HostCall(count: completions.count, answersSingly: style.isSingle) { first in
             Self.members(
                 [("completions", { $0.array(completions[first...]) { $0.string($1.text) } })]
                     + arguments.map { name, value in (name, { $0.value(value) }) })
@@ -135,14 +161,16 @@ struct PythonRequests: Sendable {
         return .object(members + added.filter { extraInfo[$0.key] == nil })
     }
 
-    /// What a function or server in OpenRLHF's form is handed of a row, once a completion.
-    static func openRLHFArguments(_ prompt: Prompt, _ reference: JSONValue) -> [(name: String, value: JSONValue)] {
+    /// What a function or server in OpenRLHF's form is handed of a row, once a completion: a chat in its template.
+    static func openRLHFArguments(
+        _ prompt: TokenizedPrompt, _ reference: JSONValue
+    ) -> [(name: String, value: JSONValue)] {
         [("prompts", .string(prompt.text)), ("labels", reference)]
     }
 
     /// Queries are prompt and completion in one text, the completion with its special tokens.
     static func openRLHF(
-        _ completions: ArraySlice<Completion>, _ prompt: Prompt, _ reference: JSONValue, queriesName: String
+        _ completions: ArraySlice<Completion>, _ prompt: TokenizedPrompt, _ reference: JSONValue, queriesName: String
     ) -> Members {
         [
             (queriesName, { $0.array(completions) { $0.string(prompt.text + $1.textWithSpecials) } }),

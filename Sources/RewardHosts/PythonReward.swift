@@ -15,9 +15,15 @@ package enum PythonRewardStyle: String, Sendable, CaseIterable {
     case verlBatch = "verl_batch"
     /// `reward_func(queries, prompts, labels)`: a dict with `rewards`, or a list.
     case openrlhf
+    /// `f(prompt, completion, answer, state, task, info)`, or some of these: a float. Prompt and completion are
+    /// messages.
+    case verifiers
+
+    /// Whether it is called once a completion.
+    var isSingle: Bool { self == .verl || self == .verifiers }
 }
 
-/// A reward function in Python, as written for TRL, verl or OpenRLHF.
+/// A reward function in Python, as written for TRL, verl, OpenRLHF or verifiers.
 package struct PythonRewardSettings: Sendable {
     /// `path/file.py:function` or `package.module.function`; the working folder is on the import path.
     package var target: String
@@ -75,8 +81,8 @@ package struct PythonRewardSettings: Sendable {
 /// states.
 ///
 /// TRL's and OpenRLHF's functions and verl's batch functions get all completions of a prompt in one call, verl's others
-/// one completion a call, spread over the workers. A call past its time limit is `.timedOut`: its process group is
-/// killed and replaced, and the run goes on.
+/// and verifiers' one completion a call, spread over the workers. A call past its time limit is `.timedOut`: its process
+/// group is killed and replaced, and the run goes on.
 package final class PythonReward: RewardSource {
     package let names: [String]
     package let readsTokenIDs: Bool
@@ -106,9 +112,12 @@ package final class PythonReward: RewardSource {
 
     /// Starts the interpreter and loads the function.
     ///
+    /// - Parameter note: Is told of environment variables that the function's file reads and that are withheld.
     /// - Throws: ``RewardError/unusable(reward:problem:)`` with Python's own words when the file, the module or the
     ///   function is missing, does not load, or has an unknown signature.
-    package static func start(_ settings: PythonRewardSettings) async throws -> PythonReward {
+    package static func start(
+        _ settings: PythonRewardSettings, note: @Sendable (String) -> Void = { _ in }
+    ) async throws -> PythonReward {
         let reward = settings.name ?? settings.target
         try settings.process.check(reward: reward)
         var configuration = JSONLine()
@@ -134,6 +143,7 @@ package final class PythonReward: RewardSource {
             await workers.end()
             throw RewardError.unusable(reward: reward, problem: "its greeting names no known style")
         }
+        if let withheld = program.withheld(of: greeting.variables ?? []) { note("reward \(reward): \(withheld)") }
         return PythonReward(
             names: [settings.name ?? greeting.name ?? settings.target],
             readsTokenIDs: greeting.readsTokenIDs ?? false, style: style, sourceHash: greeting.source ?? "",
@@ -143,29 +153,32 @@ package final class PythonReward: RewardSource {
     }
 
     package func check(_ prompt: Prompt) throws(RewardError) {
-        _ = try requests.call([Completion(text: "")], for: prompt, at: TrainingProgress())
+        _ = try requests.call(
+            [Completion(text: "")], for: TokenizedPrompt(prompt: prompt, tokenIDs: []), at: TrainingProgress())
         for column in requiredColumns where prompt.columns[column] == nil {
             throw .missingColumn(column, in: prompt)
         }
     }
 
-    package func arguments(for prompt: Prompt) throws(RewardError) -> [(name: String, value: JSONValue)]? {
+    package func arguments(for prompt: TokenizedPrompt) throws(RewardError) -> [(name: String, value: JSONValue)]? {
         switch style {
         case .trl: nil
         case .verl, .verlBatch:
             PythonRequests.verlArguments(
-                prompt, try PythonRequests.reference(of: prompt, column: requests.referenceColumn))
+                prompt.prompt, try PythonRequests.reference(of: prompt.prompt, column: requests.referenceColumn))
         case .openrlhf:
             PythonRequests.openRLHFArguments(
-                prompt, try PythonRequests.labels(of: prompt, column: requests.referenceColumn))
+                prompt, try PythonRequests.labels(of: prompt.prompt, column: requests.referenceColumn))
+        case .verifiers:
+            PythonRequests.verifiersArguments(
+                prompt.prompt, try PythonRequests.labels(of: prompt.prompt, column: requests.referenceColumn))
         }
     }
 
     package func score(_ group: RolloutGroup, at progress: TrainingProgress) async throws -> GroupScores {
         let completions = group.rollouts.map(\.completion)
-        let prompt = group.prompt.prompt
-        let sampled = try parts(of: completions, for: prompt, progress)
-        let greedy = try parts(of: group.greedy.map { [$0.completion] } ?? [], for: prompt, progress)
+        let sampled = try parts(of: completions, for: group.prompt, progress)
+        let greedy = try parts(of: group.greedy.map { [$0.completion] } ?? [], for: group.prompt, progress)
         let answers = try await withThrowingTaskGroup(of: (Int, HostAnswer).self) { tasks in
             for (index, part) in (sampled + greedy).enumerated() {
                 tasks.addTask { (index, try await self.workers.run(part)) }
@@ -187,10 +200,10 @@ package final class PythonReward: RewardSource {
 
     /// A batch function gets all completions at once; a function of one completion gets them in runs, one a worker.
     private func parts(
-        of completions: [Completion], for prompt: Prompt, _ progress: TrainingProgress
+        of completions: [Completion], for prompt: TokenizedPrompt, _ progress: TrainingProgress
     ) throws(RewardError) -> [HostCall] {
         guard !completions.isEmpty else { return [] }
-        guard style == .verl else {
+        guard style.isSingle else {
             return [try requests.call(completions, for: prompt, at: progress)]
         }
         let size = (completions.count + workerCount - 1) / workerCount

@@ -69,10 +69,12 @@ package enum RewardOpening {
     ///   - cacheFolder: Where a relative `cache_file` lies: the run's folder.
     ///   - timeoutSeconds: The time limit of a call where the entry sets none.
     ///   - log: Where it goes what the reward's process writes to stderr.
+    ///   - note: Takes what the user should know of a reward that works.
     /// - Throws: ``RewardError`` for a reward that is unknown, has wrong settings, or cannot start.
     package static func open(
         _ reference: String, settings: [String: JSONValue] = [:], catalogue: RewardCatalogue,
-        baseFolder: String? = nil, cacheFolder: String? = nil, timeoutSeconds: Double = 30, log: RewardLog = .none
+        baseFolder: String? = nil, cacheFolder: String? = nil, timeoutSeconds: Double = 30, log: RewardLog = .none,
+        note: @escaping @Sendable (String) -> Void = { _ in }
     ) async throws -> any RewardSource {
         var values = SettingsReader("reward \(reference)", values: settings)
         let caching = ScoreCaching(reading: &values)
@@ -87,7 +89,7 @@ package enum RewardOpening {
             var python = pythonSettings(placed(target, in: baseFolder), &values, timeoutSeconds)
             python.process.log = log
             try values.finishReward()
-            let reward = try await PythonReward.start(python)
+            let reward = try await PythonReward.start(python, note: note)
             source = reward
             identity = "\(reward.sourceHash) \(reward.style) \(python.referenceColumn ?? "")"
         case .command(let line):
@@ -99,7 +101,7 @@ package enum RewardOpening {
             identity = SourceIdentity.command(line)
         case .url(let address):
             let remote = try remoteSettings(address, &values, timeoutSeconds)
-            source = try HTTPReward(remote)
+            source = try HTTPReward(remote, note: note)
             identity = "\(address) \(remote.referenceColumn ?? "")"
         }
         return try await caching.applied(to: source, identity: identity, folder: cacheFolder)
@@ -173,6 +175,10 @@ package enum RewardOpening {
         remote.concurrency = values.read(
             "concurrency", default: remote.concurrency, .from(1, to: 256), "Calls at a time.")
         remote.tries = values.read("tries", default: remote.tries, .from(1, to: 100), "Attempts before a score fails.")
+        remote.outageSeconds = values.read(
+            "outage_seconds", default: remote.outageSeconds, .from(0, to: 1e6),
+            "Seconds a call waits for a server that refuses or drops connections, or is answered for with 502, 503 or "
+                + "504; 0 for no longer than its tries.")
         remote.referenceColumn = referenceColumn(&values)
         try values.finishReward()
         return remote
@@ -186,7 +192,7 @@ package enum RewardOpening {
         let styles = ["auto"] + PythonRewardStyle.allCases.map(\.rawValue)
         let style = values.read(
             "style", default: "auto", .oneOf(styles),
-            "How the function is called: as TRL, verl or OpenRLHF do; auto finds out.")
+            "How the function is called: as TRL, verl, OpenRLHF or verifiers do; auto finds out.")
         python.style = PythonRewardStyle(rawValue: style)
         python.settings = values.read("settings", default: Section(), "Keyword arguments for the function.").members
         python.python = values.read("python", default: python.python, "The interpreter.")

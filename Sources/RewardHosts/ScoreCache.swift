@@ -70,14 +70,17 @@ package final class ScoreCache: Sendable {
     }
 
     /// The key of a completion.
-    func key(of completion: Completion, for prompt: Prompt) -> String {
+    func key(of completion: Completion, for tokenized: TokenizedPrompt) -> String {
+        let prompt = tokenized.prompt
         var line = JSONLine()
-        line.object([
+        var members: PythonRequests.Members = [
             ("source", { $0.string(self.source) }), ("prompt", { $0.prompt(prompt.content) }),
             ("data_source", { $0.string(prompt.source) }), ("columns", { $0.value(.object(sorting: prompt.columns)) }),
             ("text", { $0.string(completion.text) }), ("raw", { $0.string(completion.textWithSpecials) }),
             ("ids", { $0.array(completion.tokenIDs) { $0.integer($1) } }),
-        ])
+        ]
+        if let rendered = tokenized.rendered { members.append(("rendered", { $0.string(rendered) })) }
+        line.object(members)
         var hash = SHA256()
         hash.update(line.bytes)
         return hash.hexDigest()

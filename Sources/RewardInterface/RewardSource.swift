@@ -62,7 +62,7 @@ package protocol RewardSource: Sendable {
     ///
     /// - Returns: `nil` when that is every column by its own name.
     /// - Throws: ``RewardError`` as ``check(_:)`` does.
-    func arguments(for prompt: Prompt) throws(RewardError) -> [(name: String, value: JSONValue)]?
+    func arguments(for prompt: TokenizedPrompt) throws(RewardError) -> [(name: String, value: JSONValue)]?
 
     /// Scores every rollout of the group, and its greedy completion when there is one.
     ///
@@ -86,7 +86,9 @@ extension RewardSource {
 
     package func check(_ prompt: Prompt) throws(RewardError) {}
 
-    package func arguments(for prompt: Prompt) throws(RewardError) -> [(name: String, value: JSONValue)]? { nil }
+    package func arguments(
+        for prompt: TokenizedPrompt
+    ) throws(RewardError) -> [(name: String, value: JSONValue)]? { nil }
 
     package func answers(in group: RolloutGroup) throws(RewardError) -> [[String?]?] { names.map { _ in nil } }
 

@@ -27,7 +27,8 @@ struct OneOfSeveral {
         let run = try await beginning {
             let team = try await team()
             let run = try await TrainingRun(
-                resolved, folder: file.folder, stop: stop, team: team, progress: progress.note)
+                resolved, folder: file.folder, stop: stop, team: team, progress: progress.note,
+                note: { Terminal.progress("note: \($0)") })
             _ = try await team.ranks.exchange(run.checkpoint)
             try await run.requireOneModel()
             return run

@@ -52,7 +52,9 @@ struct Train: AsyncParsableCommand {
         let stop = Interruption.shared.stop
         let run: TrainingRun
         do {
-            run = try await TrainingRun(resolved, folder: file.folder, stop: stop, progress: progress.note)
+            run = try await TrainingRun(
+                resolved, folder: file.folder, stop: stop, progress: progress.note,
+                note: { Terminal.progress("note: \($0)") })
         } catch {
             throw stop.isRequested ? StopRequested() : error  // what is cut off while it starts breaks for that reason
         }

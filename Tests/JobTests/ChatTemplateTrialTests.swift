@@ -304,6 +304,8 @@ struct ChatTemplateTrialTests {
         let template = "{% if enable_thinking %}<think>{% endif %}{{ messages[0].content }}"
         let on = try encoder(template, variables: [NamedValue(name: "enable_thinking", value: .bool(true))])
         #expect(try on.encode(chat("Hi")).tokenIDs == ids(on, "<think>Hi"))
+        #expect(try on.encode(chat("Hi")).text == "<think>Hi")
+        #expect(try on.encode(Prompt(row: 0, source: "set", content: .text("Hi"))).rendered == nil)
         #expect(try encoder(template).encode(chat("Hi")).tokenIDs == ids(on, "Hi"))
     }
 

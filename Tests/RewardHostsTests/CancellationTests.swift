@@ -54,6 +54,12 @@ struct CancellationTests {
         #expect(try await secondsToEnd(reward) < 30)
     }
 
+    @Test func aServerThatIsAway() async throws {
+        var settings = HTTPRewardSettings(name: "remote", url: "http://127.0.0.1:9/")
+        settings.outageSeconds = 600
+        #expect(try await secondsToEnd(HTTPReward(settings), after: 2000) < 30)
+    }
+
     @Test func whoWaitsForAWorkerLeavesTheLine() async throws {
         let reward = try await zoo("misbehaves", timeoutSeconds: 600)
         let first = Task { try await reward.scores(["hang"]) }

@@ -1,7 +1,9 @@
 import Foundation
+import JSON
 import Records
 import RewardHosts
 import RewardInterface
+import Synchronization
 import Testing
 
 /// A server in Python that prints its port, by default `server.py`; gone with this value.
@@ -36,12 +38,14 @@ final class TestServer {
 @Suite("Rewards behind HTTP")
 struct HTTPRewardTests {
     private func reward(
-        _ server: TestServer, _ path: String, timeoutSeconds: Double = 1500, tries: Int = 3
+        _ server: TestServer, _ path: String, timeoutSeconds: Double = 1500, tries: Int = 3, outageSeconds: Double = 0,
+        note: @escaping @Sendable (String) -> Void = { _ in }
     ) throws -> HTTPReward {
         var settings = HTTPRewardSettings(name: "remote", url: "\(server.address)/\(path)")
         settings.timeoutSeconds = timeoutSeconds
         settings.tries = tries
-        return try HTTPReward(settings)
+        settings.outageSeconds = outageSeconds
+        return try HTTPReward(settings, note: note)
     }
 
     @Test func scoresWholeGroupsInOpenRLHFsForm() async throws {
@@ -51,9 +55,17 @@ struct HTTPRewardTests {
             let scores = try await reward(server, path).scores(["a", "bb"], greedy: "ccc")
             #expect(scores.values == [6, 7])
             #expect(scores.greedyScores?.map(\.score) == [8])
-            #expect(scores.extraColumns == ["scores": [.number(6), .number(7)]])
+            let columns: [String: [JSONValue]] = [
+                "scores": [.number(6), .number(7)], "kind": [.string("short"), .string("short")],
+            ]
+            #expect(scores.extraColumns == columns)
             #expect(scores.metrics == ["seen": 2])
         }
+    }
+
+    @Test func aChatComesInItsTemplate() async throws {
+        let server = try TestServer()
+        #expect(try await reward(server, "echo").scores(["a", "b"], isChat: true).values == [1, 0])
     }
 
     @Test func whatPassesIsTriedAgainAndWhatStaysFails() async throws {
@@ -72,6 +84,29 @@ struct HTTPRewardTests {
             #expect(scores.notes[0].contains(words), "\(path): \(scores.notes[0])")
         }
         #expect(try await reward(server, "tries").scores(["a"]).values == [1], "403 is not tried again")
+    }
+
+    /// Five answers that nobody is there, to a call of one try.
+    @Test func aServerThatGoesAwayIsWaitedForAndSaidOnce() async throws {
+        let server = try TestServer()
+        let notes = Mutex<[String]>([])
+        let away = try reward(server, "away", tries: 1, outageSeconds: 600) { note in
+            notes.withLock { $0.append(note) }
+        }
+        #expect(try await away.scores(["a"]).values == [6])
+        let said = notes.withLock { $0 }
+        #expect(said.count == 1 && said[0].hasPrefix("reward remote: ") && said[0].contains("up to 600 s"), "\(said)")
+    }
+
+    /// The time limit, which the wait goes beyond, is the server's to answer in.
+    @Test func aServerThatStaysAwayIsAFailure() async throws {
+        let server = try TestServer()
+        let start = ContinuousClock.now
+        let gone = try reward(server, "drop", timeoutSeconds: 100, tries: 2, outageSeconds: 1)
+        let scores = try await gone.scores(["a", "b"])
+        #expect(scores.states == ["failed", "failed"])
+        #expect(scores.notes[0].contains("closed the connection without an answer"), "\(scores.notes)")
+        #expect(ContinuousClock.now - start >= .seconds(1))
     }
 
     @Test func aStallingServerTimesOut() async throws {
@@ -114,7 +149,7 @@ struct HTTPRewardTests {
 
     @Test func aServerThatIsNotThereIsAFailure() async throws {
         var settings = HTTPRewardSettings(name: "r", url: "http://127.0.0.1:9/")
-        (settings.tries, settings.timeoutSeconds) = (2, 1500)
+        (settings.tries, settings.timeoutSeconds, settings.outageSeconds) = (2, 1500, 0)
         let note = try await HTTPReward(settings).scores(["a"]).notes[0]
         #expect(note.contains("127.0.0.1:9 refused the connection") && note.contains("(2 tries)"), "\(note)")
     }

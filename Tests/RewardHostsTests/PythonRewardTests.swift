@@ -3,6 +3,7 @@ import JSON
 import Records
 import RewardHosts
 import RewardInterface
+import Synchronization
 import TestSupport
 import Testing
 
@@ -107,6 +108,21 @@ struct PythonRewardTests {
         await other.close()
     }
 
+    /// A text prompt is a chat of one message there.
+    @Test(arguments: [true, false]) func verifiersFunctionsGetMessages(_ isChat: Bool) async throws {
+        let reward = try await zoo("talks", workers: 2)
+        #expect(reward.style == .verifiers)
+        let columns: [String: JSONValue] = ["answer": .string("7"), "info": .object(["bonus": .number(4)])]
+        #expect(try await reward.scores(["7", "8", "7"], columns: columns, isChat: isChat).values == [7, 6, 7])
+        #expect(try await reward.scores(["", "8"], isChat: isChat).values == [3, 2])
+        let arguments = try reward.arguments(for: group(["7"], columns: columns).prompt)
+        #expect(arguments?.map(\.name) == ["answer", "task", "info"])
+        await reward.close()
+        let narrow = try await zoo("talks_little")
+        #expect(try await narrow.scores(["a", "bb"], greedy: "ccc", isChat: isChat).values == [1, 2])
+        await narrow.close()
+    }
+
     /// Rows of a mixture have null in the columns of the other sets.
     @Test func nullIsNoReference() async throws {
         let mixed: [String: JSONValue] = [
@@ -116,7 +132,7 @@ struct PythonRewardTests {
         let scores = try await verl.scores(["7", "8"], columns: mixed)
         #expect(scores.values == [1, 0])
         #expect(scores.extraColumns["source"]?[0] == .string("set"))
-        let arguments = try verl.arguments(for: group(["7"], columns: mixed).prompt.prompt)
+        let arguments = try verl.arguments(for: group(["7"], columns: mixed).prompt)
         #expect(arguments?.map(\.name) == ["data_source", "ground_truth", "extra_info"])
         let added: JSONValue = .object(["num_turns": .number(2), "rollout_reward_scores": .object([:])])
         #expect(arguments?.map(\.value) == [.string("set"), .string("7"), added])
@@ -186,6 +202,20 @@ struct PythonRewardTests {
         await reward.close()
     }
 
+    @Test func aChatComesInItsTemplateInOpenRLHFsForm() async throws {
+        let reward = try await zoo("echo")
+        let chat = try await reward.scores(["a", "b"], isChat: true)
+        #expect(
+            chat.extraColumns["query"] == [
+                .string("<user>How many?<answer>a<eos>"), .string("<user>How many?<answer>b<eos>"),
+            ])
+        #expect(chat.extraColumns["prompt"]?[0] == .string("<user>How many?<answer>"))
+        #expect(try await reward.scores(["a", "b"]).extraColumns["query"]?[0] == .string("How many?a<eos>"))
+        let arguments = try reward.arguments(for: group(["a"], isChat: true).prompt)
+        #expect(arguments?[0].value == .string("<user>How many?<answer>"))
+        await reward.close()
+    }
+
     @Test func whatCannotWorkIsSaidAtTheStart() async throws {
         func problem(_ target: String) async -> String {
             var settings = PythonRewardSettings(target: target)
@@ -203,6 +233,10 @@ struct PythonRewardTests {
         #expect(await problem("no_such_package.f").contains("'python:' names another one"))
         #expect(await problem("f").contains("neither path/file.py:function nor"))
         #expect(await problem("\(testFolder)/zoo.py:unknown").contains("its parameters (text)"))
+        let ofAReaL = await problem("\(testFolder)/zoo.py:of_areal")
+        #expect(ofAReaL.contains("AReaL's, whose") && ofAReaL.contains("in TRL's, f(prompts, "), "\(ofAReaL)")
+        #expect(await problem("\(testFolder)/zoo.py:of_slime").contains("(args, sample) are slime's, whose"))
+        #expect(await problem("\(testFolder)/zoo.py:parsed").contains("nothing fills its parameters parser"))
         #expect(await problem("\(testFolder)/zoo.py:os").contains("is a module, not a function"))
         #expect(
             await problem("\(testFolder)/zoo.py:singular").contains(
@@ -225,12 +259,44 @@ struct PythonRewardTests {
     @Test func onlyNamedVariablesArrive() async throws {
         let secrets = ["OPENAI_API_KEY", "DB_PASSWORD", "GITHUB_TOKEN", "MY_SECRET", "LC_API_KEY", "FTP_PROXY"]
         for name in secrets + ["PLUMBLINE_LET_THROUGH"] { setenv(name, "x", 1) }
+        // In either case of letters; in both at once nothing else that runs beside this reads them.
+        setenv("Https_Proxy", "http://proxy.invalid:3128", 1)
+        setenv("Http_Proxy", "http://me:word@proxy.invalid:3128", 1)
         let reward = try await zoo("environment") { $0.process.passedVariables = ["PLUMBLINE_LET_THROUGH"] }
         let names = try await reward.scores(["a"]).extraColumns["names"]?[0].text ?? ""
         let found = Set(names.split(separator: ",").map(String.init))
-        #expect(found.isDisjoint(with: secrets), "\(names)")
-        #expect(found.isSuperset(of: ["PATH", "PLUMBLINE_LET_THROUGH"]))
+        #expect(found.isDisjoint(with: secrets + ["Http_Proxy"]), "\(names)")
+        #expect(found.isSuperset(of: ["PATH", "PLUMBLINE_LET_THROUGH", "Https_Proxy"]))
         await reward.close()
+    }
+
+    /// A key that is set and does not arrive is the first thing to go wrong with a judge behind an API.
+    @Test func variablesThatAFileReadsAndDoesNotGetAreNamed() async throws {
+        for name in ["PLUMBLINE_KEY", "PLUMBLINE_TOKEN", "PLUMBLINE_WRITTEN"] { setenv(name, "x", 1) }
+        let notes = Mutex<[String]>([])
+        var settings = PythonRewardSettings(target: "\(testFolder)/zoo.py:judge")
+        for passed in [[], ["PLUMBLINE_TOKEN"], ["PLUMBLINE_KEY", "PLUMBLINE_TOKEN"]] {
+            settings.process.passedVariables = passed
+            let reward = try await PythonReward.start(settings) { note in notes.withLock { $0.append(note) } }
+            #expect(try await reward.scores(["a"]).values == [passed.count == 2 ? 1 : 0])
+            await reward.close()
+        }
+        let said = notes.withLock { $0.map { $0.replacing("\(testFolder)/", with: "") } }
+        #expect(
+            said == [
+                "reward zoo.py:judge: PLUMBLINE_KEY, PLUMBLINE_TOKEN are set here but not handed to the reward; "
+                    + "pass_environment: [PLUMBLINE_KEY, PLUMBLINE_TOKEN] would",
+                "reward zoo.py:judge: PLUMBLINE_KEY is set here but not handed to the reward; "
+                    + "pass_environment: [PLUMBLINE_KEY] would",
+            ])
+        let folder = try TemporaryFolder()
+        let script = try folder.file(
+            "needs.py", "import os\nkey = os.environ['PLUMBLINE_KEY']\ndef f(completions, **kwargs): pass\n")
+        let error = await #expect(throws: RewardError.self) {
+            try await PythonReward.start(PythonRewardSettings(target: "\(script.path):f"))
+        }
+        let words = error?.description ?? "it started"
+        #expect(words.contains("pass_environment: [PLUMBLINE_KEY] would"), "\(words)")
     }
 
     @Test(

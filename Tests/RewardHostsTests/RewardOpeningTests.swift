@@ -94,7 +94,7 @@ struct RewardOpeningTests {
                 "workers is '0'; expected a whole number from 1 to 256"))
         #expect(
             await problem("x.py:f", ["style": .string("slime")]).contains(
-                "style is 'slime'; expected one of auto, trl, verl, verl_batch, openrlhf"))
+                "style is 'slime'; expected one of auto, trl, verl, verl_batch, openrlhf, verifiers"))
         #expect(
             await problem("x.py:f", ["sandbox": .bool(true)]).contains(
                 "sandbox is 'true'; expected one of off, auto, required"))

@@ -18,7 +18,8 @@ func group(
     }
     let prompt = Prompt(row: 3, source: "set", content: content, columns: columns)
     return RolloutGroup(
-        prompt: TokenizedPrompt(prompt: prompt, tokenIDs: [1]), rollouts: texts.enumerated().map { rollout($1, $0) },
+        prompt: TokenizedPrompt(prompt: prompt, tokenIDs: [1], rendered: isChat ? "<user>How many?<answer>" : nil),
+        rollouts: texts.enumerated().map { rollout($1, $0) },
         greedy: greedy.map { rollout($0, 0) }, policyVersion: PolicyVersion(0))
 }
 

@@ -1,5 +1,5 @@
-"""A reward server in OpenRLHF's form that misbehaves on request: /ok /flaky /down /drop /half /stall /bad /refuse
-/chunks /short /moved.
+"""A reward server in OpenRLHF's form that misbehaves on request: /ok /flaky /down /away /drop /half /stall /bad /echo
+/refuse /chunks /short /moved.
 
     server.py [CERTIFICATE KEY]      over TLS with a certificate
 """
@@ -31,6 +31,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return
         if kind == "down" or (kind == "flaky" and tries[kind] == 2):
             return self.answer(500, b"out of order")
+        if kind == "away" and tries[kind] < 6:
+            return self.answer((503, 502, 504)[tries[kind] % 3], b"restarting")
         if kind == "refuse":
             return self.answer(403, b"not you")
         if kind == "moved":
@@ -46,7 +48,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
             rewards = rewards[1:]
         if kind == "tries":
             return self.answer(200, json.dumps({"rewards": [tries.get("refuse", 0)]}).encode())
-        body = json.dumps({"rewards": rewards, "scores": rewards, "extra_logs": {"seen": len(rewards)}}).encode()
+        logs = {"seen": len(rewards), "kind": ["short"] * len(rewards), "few": [1] * (len(rewards) - 1)}
+        if kind == "echo":
+            chat = "<user>How many?<answer>"
+            rewards = [float(pair == (chat + "a<eos>", chat)) for pair in zip(request["query"], request["prompts"])]
+        body = json.dumps({"rewards": rewards, "scores": rewards, "extra_logs": logs}).encode()
         if kind == "half":
             self.send_response(200)
             self.send_header("Content-Length", str(len(body) + 10))

@@ -111,6 +111,12 @@ def secrets(completions, **kwargs):
         completions)
 
 
+def judge(completions, **kwargs):
+    os.environ["PLUMBLINE_WRITTEN"] = "no note is made of what a reward sets"
+    named = os.environ.get("PLUMBLINE_KEY"), os.getenv( 'PLUMBLINE_TOKEN'), os.getenv("PLUMBLINE_ABSENT")
+    return [float(None not in named[:2])] * len(completions)
+
+
 def environment(completions, log_extra, **kwargs):
     log_extra("names", [",".join(sorted(os.environ))] * len(completions))
     return [1.0] * len(completions)
@@ -161,6 +167,34 @@ def compute_turns_batched(data_sources, solution_strs, ground_truths, extra_info
 def reward_func(queries, prompts, labels):
     rewards = [float(label in query[len(prompt):]) for query, prompt, label in zip(queries, prompts, labels)]
     return {"rewards": rewards, "scores": rewards, "extra_logs": {"mean": sum(rewards) / len(rewards)}}
+
+
+def echo(queries, prompts, labels):
+    return {"rewards": [1.0] * len(queries), "extra_logs": {"query": queries, "prompt": prompts, "few": [1]}}
+
+
+# verifiers' signature
+def talks(prompt, completion, answer, state, task, info):
+    assert prompt[-1] == {"role": "user", "content": "How many?"} and completion[0]["role"] == "assistant"
+    assert state["completion"] is completion and state["answer"] == answer
+    return float(completion[-1]["content"] == answer) + (task == "default") * 2 + info.get("bonus", 0)
+
+
+async def talks_little(completion, **kwargs):
+    return float(len(completion[0]["content"]))
+
+
+def parsed(parser, completion, answer):
+    return 1.0
+
+
+# AReaL's and slime's
+def of_areal(prompt, completions, prompt_ids, completion_ids, **columns):
+    return 1.0
+
+
+async def of_slime(args, sample, **kwargs):
+    return 1.0
 
 
 def unknown(text):

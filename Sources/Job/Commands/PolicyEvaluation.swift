@@ -30,7 +30,7 @@ package struct PolicyEvaluation: Sendable {
     ///   - columnMap: `name=column` each, for the prompt sets without one of their own.
     ///   - passAtK: How pass@k is estimated.
     ///   - keepsCompletions: Whether the report is asked to write every completion.
-    ///   - note: Takes what the user should know of how prompts are read.
+    ///   - note: Takes what the user should know of how prompts are read, and of the rewards.
     package init(
         prompts: [String], rewards: [String], rewardErrorBudget: Double, columnMap: [String], samples: Int, ks: [Int],
         passAtK: PassAtK.Estimator = .unbiased, limit: Int?, sampling: SamplingRequest, keepsCompletions: Bool,
@@ -101,7 +101,7 @@ package struct PolicyEvaluation: Sendable {
     ) async throws -> (findings: Findings, rows: [JSONValue], overspent: RewardError?) {
         progress("loading \(model)", 0, 0)
         let generation = try await TextGeneration(model: model, sampling: sampling, note: note)
-        let assembly = RewardAssembly(folder: URL(filePath: "."), timeoutSeconds: 60)
+        let assembly = RewardAssembly(folder: URL(filePath: "."), timeoutSeconds: 60, note: note)
         let scorer = PanelScorer(try await assembly.panel(rewards, errorRate: rewardErrorBudget))
         do {
             var findings = Findings(model: model, rewardNames: scorer.rewardNames, results: [], passAtK: passAtK)

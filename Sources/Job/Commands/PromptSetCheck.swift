@@ -83,7 +83,7 @@ package struct PromptSetCheck: Sendable {
         if let note = set.systemNotice() { report.notes.append(note) }
         if let note = survey.spellings?.note(of: set, splits: reading.splitsSpecialTokens) { report.notes.append(note) }
         if let note = survey.leftOut?.leftOutNote(of: set) { report.notes.append(note) }
-        report.rewards = try await rewardChecks(set, survey.usable, progress)
+        report.rewards = try await rewardChecks(set, survey.usable, encoder, progress)
         report.rows = try survey.usable.prefix(shownRows).map { row in
             var shown = try shown(row, of: set, encoder)
             shown.calls = report.rewards.compactMap { check in
@@ -223,7 +223,7 @@ package struct PromptSetCheck: Sendable {
     // MARK: - Rewards and rows
 
     private func rewardChecks(
-        _ set: PromptSet, _ usable: [Int], _ progress: ProgressNote
+        _ set: PromptSet, _ usable: [Int], _ encoder: PromptEncoder?, _ progress: ProgressNote
     ) async throws -> [RewardRowCheck] {
         var checks: [RewardRowCheck] = []
         for reward in rewards {
@@ -231,7 +231,8 @@ package struct PromptSetCheck: Sendable {
             do {
                 for name in source.names {
                     checks.append(
-                        try await RewardRowCheck(source, name, set, usable, shown: shownRows, progress: progress))
+                        try await RewardRowCheck(
+                            source, name, set, usable, shown: shownRows, encoder: encoder, progress: progress))
                 }
                 await source.close()
             } catch {

@@ -31,15 +31,19 @@ struct RewardRowCheck: Sendable {
 
     /// - Parameters:
     ///   - shown: Rows for which ``arguments`` are kept.
+    ///   - encoder: Renders the prompts in them, where the model is known.
     ///   - progress: Is told of the rows that are tried.
     init(
         _ source: any RewardSource, _ name: String, _ rows: any PromptRows, _ usable: [Int], shown: Int,
-        progress: ProgressNote
+        encoder: PromptEncoder?, progress: ProgressNote
     ) async throws {
         self.name = name
         for row in usable.prefix(shown) {
             do {
-                arguments[row] = try source.arguments(for: rows.prompt(at: row))
+                let prompt = try rows.prompt(at: row)
+                let rendered = try encoder.flatMap { try $0.rendered(prompt, $0.tokens(of: prompt)) }
+                arguments[row] = try source.arguments(
+                    for: TokenizedPrompt(prompt: prompt, tokenIDs: [], rendered: rendered))
             } catch is RewardError {}  // a row it refuses is told of below
         }
         let index = source.names.firstIndex(of: name) ?? 0

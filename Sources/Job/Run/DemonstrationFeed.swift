@@ -133,7 +133,9 @@ struct DemonstrationFeed: DemonstrationSource {
         let group = try encoder.encode(demonstration: demonstration.completion, of: demonstration.prompt)
         let tokens = group.completions[0].tokenIDs
         return DemonstratedPrompt(
-            prompt: TokenizedPrompt(prompt: demonstration.prompt, tokenIDs: group.promptTokenIDs),
+            prompt: TokenizedPrompt(
+                prompt: demonstration.prompt, tokenIDs: group.promptTokenIDs,
+                rendered: try encoder.rendered(demonstration.prompt, group.promptTokenIDs)),
             completion: Completion(
                 text: demonstration.completion, textWithSpecials: try encoder.tokenizer.decode(tokens),
                 tokenIDs: tokens))

@@ -57,10 +57,14 @@ struct GuardedSets: Sendable {
 
     /// Opens the rewards of their own, by the set's name.
     ///
-    /// - Parameter run: The run's open rewards, which score the others.
+    /// - Parameters:
+    ///   - run: The run's open rewards, which score the others.
+    ///   - note: Takes what the user should know of a reward.
     /// - Throws: An error that names the reward that cannot be opened, or a prompt that it cannot score. What was opened
     ///   is closed then.
-    func scorers(_ job: ResolvedJob, base: URL, run: PanelScorer?) async throws -> [String: PanelScorer] {
+    func scorers(
+        _ job: ResolvedJob, base: URL, run: PanelScorer?, note: @escaping @Sendable (String) -> Void
+    ) async throws -> [String: PanelScorer] {
         var opened: [String: PanelScorer] = [:]
         do {
             for guarded in all {
@@ -68,7 +72,7 @@ struct GuardedSets: Sendable {
                 if !guarded.settings.rewards.isEmpty {
                     let assembly = RewardAssembly(
                         folder: base, runFolder: URL(filePath: job.run.outputDirectory),
-                        timeoutSeconds: job.rewards?.timeoutSeconds ?? 60)
+                        timeoutSeconds: job.rewards?.timeoutSeconds ?? 60, note: note)
                     opened[guarded.settings.name] = PanelScorer(
                         try await assembly.panel(
                             guarded.settings.rewards, errorRate: job.rewards?.errorBudget ?? 0.05))

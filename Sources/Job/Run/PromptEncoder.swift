@@ -91,7 +91,12 @@ package struct PromptEncoder: Sendable {
                     "the prompt has \(tokenIDs.count) tokens, and \(maxPromptLength) fit beside the completion; "
                     + "shorten it, or lower the completion's length")
         }
-        return TokenizedPrompt(prompt: prompt, tokenIDs: tokenIDs)
+        return TokenizedPrompt(prompt: prompt, tokenIDs: tokenIDs, rendered: try rendered(prompt, tokenIDs))
+    }
+
+    /// What the model reads of a prompt that goes through the chat template, by its token ids; `nil` for any other.
+    func rendered(_ prompt: Prompt, _ tokenIDs: [Int]) throws -> String? {
+        readsAsText(prompt) ? nil : try tokenizer.decode(tokenIDs)
     }
 
     /// Token ids of a prompt, whatever their number.

@@ -13,14 +13,27 @@ package struct RewardAssembly {
     private let cacheFolder: URL
     private let timeoutSeconds: Double
     private let log: RewardLog
+    private let note: @Sendable (String) -> Void
 
-    /// - Parameter runFolder: Where relative files of caches lie, and `reward_logs`; without a run `folder`, and
-    ///   standard error.
-    package init(folder: URL, runFolder: URL? = nil, timeoutSeconds: Double) {
+    /// - Parameters:
+    ///   - runFolder: Where relative files of caches lie, and `reward_logs`; without a run `folder`, and standard
+    ///     error.
+    ///   - note: Takes what the user should know of a reward that works; by default standard error.
+    package init(
+        folder: URL, runFolder: URL? = nil, timeoutSeconds: Double,
+        note: @escaping @Sendable (String) -> Void = Self.sayOnStandardError
+    ) {
         self.folder = folder
         cacheFolder = runFolder ?? folder
         log = runFolder.map { .folder($0.appending(path: "reward_logs").path) } ?? .standardError
         self.timeoutSeconds = timeoutSeconds
+        self.note = note
+    }
+
+    /// Beside what the rewards print there themselves.
+    @Sendable package static func sayOnStandardError(_ text: String) {
+        // Where nobody reads it nobody is told.
+        try? FileHandle.standardError.write(contentsOf: Data("note: \(text)\n".utf8))
     }
 
     /// - Throws: `RewardError` for an entry that is unknown, has wrong settings, or cannot start.
@@ -35,7 +48,7 @@ package struct RewardAssembly {
         }
         return try await RewardOpening.open(
             entry.reference, settings: entry.settings, catalogue: ShippedRewards.catalogue, baseFolder: folder.path,
-            cacheFolder: cacheFolder.path, timeoutSeconds: timeoutSeconds, log: log)
+            cacheFolder: cacheFolder.path, timeoutSeconds: timeoutSeconds, log: log, note: note)
     }
 
     /// Checks the entries as far as that starts nothing: names, and the settings of rewards of this process.

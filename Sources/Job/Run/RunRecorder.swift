@@ -59,7 +59,7 @@ package actor RunRecorder: StepObserver {
         var report = report
         let remarks = scorer?.takeRemarks()
         for (name, value) in (remarks?.metrics ?? [:]).sorted(by: { $0.key < $1.key }) {
-            report.metrics[Self.free(name, in: report.metrics)] = value
+            report.metrics[free(name, in: report.metrics)] = value
         }
         report.metrics["memory/rss_gb"] = ProcessMemory.residentBytes.map { Double($0) / 1e9 }
         report.metrics.merge(phases.takeMetrics())
@@ -108,14 +108,36 @@ package actor RunRecorder: StepObserver {
         for complaint in try await record.append(metrics, step: step) { await display.notice(complaint) }
     }
 
-    /// Where a number goes that a reward logs: under its own name, as in TRL, or behind `logged/` where the run has a
-    /// number of that name.
-    private static func free(_ name: String, in metrics: Metrics) -> String {
-        let own: Set = ["step", "epoch", "loss", "reward", "reward_std", "grad_norm", "learning_rate"]
-        var free = name
-        while own.contains(free) || free.hasPrefix("eval_") || metrics[free] != nil { free = "logged/" + free }
+    /// Where a number goes that a reward logs: under its own name, as in TRL, or behind `logged/` where runs have a
+    /// number of that name, be it none of this step.
+    private func free(_ name: String, in metrics: Metrics) -> String {
+        // Those of caches come this way too.
+        let ofCaches = (scorer?.rewardNames ?? []).map { "rewards/\($0)/cache_hit_rate" }
+        var free = ofCaches.contains(name) || !Self.isOwn(name) ? name : "logged/" + name
+        while metrics[free] != nil { free = "logged/" + free }
         return free
     }
+
+    private static func isOwn(_ name: String) -> Bool {
+        let family = name.prefix { $0 != "/" }
+        let own = family.endIndex == name.endIndex ? ownNames : ownFamilies
+        return name.hasPrefix("eval_") || own.contains(String(family))
+    }
+
+    private static let ownNames: Set = [
+        "approx_kl", "cispo_clip_ratio", "empty_steps", "entropy", "epoch", "frac_reward_zero_std", "grad_norm", "kl",
+        "kl_coefficient", "learning_rate", "loss", "num_tokens", "policy_loss", "reward", "reward_std", "reward_trend",
+        "skipped_steps", "step", "step_time", "time", "value_clip_ratio", "value_loss",
+    ]
+
+    /// What stands before a name's first slash.
+    private static let ownFamilies: Set = [
+        "advantages", "alarms", "amft", "best_of_k", "bvpo", "clip_ratio", "completions", "constraints", "controllers",
+        "critic", "demonstrations", "distill", "dynamic_sampling", "dynamic_weights", "frac_reward_zero_std", "gdc",
+        "gradient_parts", "kl_coefficient", "kl_control", "lengths", "logps", "memory", "moments", "pairs", "perf",
+        "ratio", "realloc", "recap", "remax", "replay", "rethinking", "returns", "reward", "reward_correlation",
+        "reward_weights", "rewards", "sampling", "soft", "srft", "staleness", "threshold_search", "timing_s", "values",
+    ]
 }
 
 /// The rows of a completions file, with TRL's columns: step, prompt, completion, one per reward, extras, advantage.

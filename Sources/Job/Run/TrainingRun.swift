@@ -58,10 +58,11 @@ package final class TrainingRun: Sendable {
     ///   - team: The run's other processes. The task is not to be cancelled then, and `stop` is the team's, not that of
     ///     a process.
     ///   - progress: Is told what is being read.
+    ///   - note: Takes what the user should know of the rewards, for as long as they are asked.
     /// - Throws: An error that names the file, row or key and what would be right.
     package init(
         _ job: ResolvedJob, folder base: URL, stop: StopSignal, team: RankTeam? = nil,
-        progress: @escaping ProgressNote = { _, _, _ in }
+        progress: @escaping ProgressNote = { _, _, _ in }, note: @escaping @Sendable (String) -> Void = { _ in }
     ) async throws {
         if team == nil, job.staleness.generationRanks > 0 {
             throw JobError(
@@ -91,10 +92,10 @@ package final class TrainingRun: Sendable {
         evaluation = try EvaluationPrompts(job, model, base: base)
         evaluationPairs = try EvaluationPairs(job, model, base: base)
         guarded = try GuardedSets(job, model, base: base)
-        let scorer = try await Self.scorer(job, base: base)
+        let scorer = try await Self.scorer(job, base: base, note: note)
         var guardScorers: [String: PanelScorer] = [:]
         do {
-            guardScorers = try await guarded.scorers(job, base: base, run: scorer)
+            guardScorers = try await guarded.scorers(job, base: base, run: scorer, note: note)
             let measured = StepEvaluation.Sets(
                 prompts: evaluation, pairs: evaluationPairs, guarded: guarded, guardScorers: guardScorers)
             try measured.requireBest(job.run.bestMetric, scorer)
@@ -142,10 +143,13 @@ package final class TrainingRun: Sendable {
     }
 
     /// Opens the rewards; `nil` for a method without any.
-    private static func scorer(_ job: ResolvedJob, base: URL) async throws -> PanelScorer? {
+    private static func scorer(
+        _ job: ResolvedJob, base: URL, note: @escaping @Sendable (String) -> Void
+    ) async throws -> PanelScorer? {
         guard let rewards = job.rewards else { return nil }
         let assembly = RewardAssembly(
-            folder: base, runFolder: URL(filePath: job.run.outputDirectory), timeoutSeconds: rewards.timeoutSeconds)
+            folder: base, runFolder: URL(filePath: job.run.outputDirectory), timeoutSeconds: rewards.timeoutSeconds,
+            note: note)
         return PanelScorer(try await assembly.panel(rewards.entries, errorRate: rewards.errorBudget))
     }
 

@@ -14,6 +14,7 @@ import inspect
 import json
 import math
 import os
+import re
 import signal
 import sys
 import threading
@@ -24,13 +25,16 @@ import types
 # How verl's functions of one completion name it, and its reference; the first of each is what it names them today.
 SOLUTIONS = ("solution_str", "model_output", "predict_str", "completion")
 REFERENCES = ("ground_truth", "test_cases")
+# What older ones have beside `completion`, which alone is verifiers' word.
+BESIDE_COMPLETION = {"data_source", "extra_info", *REFERENCES}
 
 # A function has the first style that one of its parameters speaks for.
 STYLES = {
     "trl": {"completions", "completion_ids"},
     "verl_batch": {"solution_strs"},
-    "verl": set(SOLUTIONS),
+    "verl": set(SOLUTIONS) - {"completion"},
     "openrlhf": {"queries"},
+    "verifiers": {"completion"},
 }
 # What a call fills beside the settings; for TRL's form also every column of the row.
 FILLED = {
@@ -38,13 +42,22 @@ FILLED = {
     "verl_batch": {"data_sources", "solution_strs", "ground_truths", "extra_infos"},
     "verl": {"data_source", "extra_info", *SOLUTIONS, *REFERENCES},
     "openrlhf": {"queries", "prompts", "labels"},
+    "verifiers": {"prompt", "completion", "answer", "state", "task", "info"},
+}
+# Functions of trainers whose calls are none of these, by what they all name.
+STRANGERS = {
+    "AReaL's": {"prompt", "prompt_ids", "completion_ids"},
+    "slime's": {"args", "sample"},
 }
 # What the row's prompt and completion are called where they are columns: in TRL's form they come in the plural alone.
 PLURALS = {"prompt": "prompts", "completion": "completions"}
 # Where a row's reference and its other columns are.
 OF_A_ROW = {
     "verl_batch": "ground_truths and extra_infos", "verl": "ground_truth and extra_info", "openrlhf": "labels",
+    "verifiers": "answer, task and info",
 }
+# An environment variable that is read by its name.
+VARIABLE = re.compile(r"""\b(?:environ(?:\.get)?|getenv)\s*[\[(]\s*(["'])(\w+)\1(?!\s*\]\s*=(?!=))""")
 # What TRL's own command line gives to its functions that make a reward.
 USUAL_SETTINGS = {"max_completion_len": 1280, "soft_punish_cache": 256}
 
@@ -154,6 +167,8 @@ def unfilled(function, style, settings):
 
 def style_of(function):
     names, _ = parameters(function)
+    if "completion" in names and names & BESIDE_COMPLETION:
+        return "verl"
     fitting = [style for style, wanted in STYLES.items() if wanted & names]
     return fitting[0] if fitting else None
 
@@ -186,12 +201,20 @@ def prepare(config):
         reward = made(function, config)
         if callable(reward):
             function, settings, style = reward, {}, style_of(reward)
+    names = parameters(function)[0]
+    for family in [family for family, wanted in STRANGERS.items() if wanted <= names and not config["style"]]:
+        raise Unusable(
+            f"its parameters ({', '.join(sorted(STRANGERS[family]))}) are {family}, whose functions are not called "
+            "here; write one around it, of one completion in verl's form, compute_score(data_source, solution_str, "
+            "ground_truth, extra_info)" + (
+                ", or of all of a prompt in TRL's, f(prompts, completions, completion_ids, **columns)"
+                if "completion_ids" in names else ""))
     style = config["style"] or style
     if style is None:
-        names = ", ".join(sorted(parameters(function)[0])) or "nothing"
+        names = ", ".join(sorted(names)) or "nothing"
         raise Unusable(
-            f"its parameters ({names}) are neither TRL's (completions), verl's (solution_str, solution_strs) nor "
-            "OpenRLHF's (queries); name the style with style:")
+            f"its parameters ({names}) are neither TRL's (completions), verl's (solution_str, solution_strs), "
+            "OpenRLHF's (queries) nor verifiers' (completion); name the style with style:")
     missing = unfilled(function, style, settings)
     if style == "trl":
         for name in missing:
@@ -207,16 +230,31 @@ def prepare(config):
     return function, style, settings
 
 
+def source_file(function):
+    try:
+        return inspect.getsourcefile(function if hasattr(function, "__code__") else type(function))
+    except TypeError:
+        return ""  # it is written in C
+
+
 def source_hash(function, config):
     function = inspect.unwrap(function)
     try:
-        path = inspect.getsourcefile(function if hasattr(function, "__code__") else type(function))
-        with open(path, "rb") as file:
+        with open(source_file(function), "rb") as file:
             content = file.read()
     except (TypeError, OSError):
         content = repr(function).encode()
     settings = json.dumps([config["target"], config["settings"]], sort_keys=True).encode()
     return hashlib.sha256(content + b"\0" + settings).hexdigest()
+
+
+def variables(path):
+    """The environment variables that a source file reads by their names."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return sorted({name for _, name in VARIABLE.findall(file.read())})
+    except (TypeError, OSError, ValueError):
+        return []
 
 
 def plain(value):
@@ -321,6 +359,9 @@ class Host:
         if self.style == "verl":
             for index in range(count):
                 self.guarded(request, index, 1, lambda: self.verl(request, index))
+        elif self.style == "verifiers":
+            for index in range(count):
+                self.guarded(request, index, 1, lambda: self.verifiers(request, index))
         elif self.style == "verl_batch":
             self.guarded(request, 0, count, lambda: self.verl_batch(request, count))
         elif self.style == "openrlhf":
@@ -362,6 +403,11 @@ class Host:
             arguments[name] = request["ground_truth"]
         score, extra = scored(self.call(arguments))
         return [score], {name: [value] for name, value in extra.items()}, {}
+
+    def verifiers(self, request, index):
+        row = {name: request[name] for name in ("prompt", "answer", "task", "info")}
+        row["completion"] = request["completions"][index]
+        return [self.call(dict(self.settings, **row, state=dict(row)))], {}, {}
 
     def verl_batch(self, request, count):
         values = listed(self.call(dict(
@@ -411,13 +457,15 @@ def main():
     except BaseException as error:
         hint = f"the interpreter is {sys.executable}; 'python:' names another one, such as a virtual environment's"
         hint = hint if isinstance(error, ImportError) else ""
-        return reply({"ready": 0, "error": "loading it failed:\n" + told(error) + hint})
+        return reply({
+            "ready": 0, "error": "loading it failed:\n" + told(error) + hint,
+            "variables": variables(config["target"].rpartition(":")[0])})
     host = Host(function, style, settings, reply)
     asyncio.set_event_loop(host.loop)
     reply({
         "ready": 1, "name": getattr(function, "__name__", type(function).__name__), "style": style,
         "async": inspect.iscoroutinefunction(function), "source": source_hash(function, config),
-        "columns": unfilled(function, style, settings),
+        "columns": unfilled(function, style, settings), "variables": variables(source_file(inspect.unwrap(function))),
         "readsTokenIDs": style == "trl" and "completion_ids" in host.names,
     })
     for line in requests:
