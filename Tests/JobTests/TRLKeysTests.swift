@@ -129,7 +129,7 @@ struct TRLKeysTests {
     }
 
     @Test(arguments: [
-        ("dataset_config: main", "dataset_name"), ("completion_only_loss: false", "only the completion"),
+        ("completion_only_loss: false", "only the completion"),
         ("optim: lion_8bit", "optim: lion"), ("optim_args: a=1", "adam_beta1"),
         ("model_init_kwargs: {dtype: bfloat16}", "dtype"), ("model_revision: v2", "snapshot"),
         ("train_sampling_strategy: sequential", "shuffle_dataset"), ("label_smoothing_factor: 0.1", "not built"),
