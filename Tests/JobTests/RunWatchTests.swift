@@ -14,4 +14,49 @@ struct RunWatchTests {
         let watch = RunWatch(gapLimit: nil, needsDifferences: needsDifferences)
         #expect(watch.warnings(metrics).map(\.name) == expected)
     }
+
+    /// A rollout step whose completions were all cut off.
+    private func clipped(_ numbers: [String: Double]) -> Metrics {
+        var metrics = Metrics()
+        metrics["completions/clipped_ratio"] = 1
+        for (name, value) in numbers { metrics[name] = value }
+        return metrics
+    }
+
+    @Test func aRunWhoseCompletionsAreAllCutOffAndUnrewardedEnds() throws {
+        var watch = RunWatch(gapLimit: nil, clippedLimit: 3)
+        var ended = Metrics()
+        ended["completions/clipped_ratio"] = 0.5
+        ended["completions/max_terminated_length"] = 37
+        let lost = clipped(["reward": 0, "frac_reward_zero_std/all_wrong": 1])
+        for (step, metrics) in [lost, lost, ended, lost, lost].enumerated() {
+            watch.note(metrics)
+            try watch.check(metrics, step: step)
+        }
+        let warning = watch.warnings(lost).first
+        #expect(warning?.name == "clipped" && warning?.text.contains("by itself so far has 37 tokens") == true)
+        watch.note(lost)
+        let error = #expect(throws: JobError.self) { try watch.check(lost, step: 9) }
+        #expect(error?.description.hasPrefix("step 9: for 3 rollout steps every completion hit") == true)
+        #expect(error?.description.contains("(clipped_steps_limit); the longest that ended by itself") == true)
+    }
+
+    /// Completions of one length that are the task, or that were all left out of the loss.
+    @Test(
+        arguments: [
+            (["reward": 1, "frac_reward_zero_std": 1, "frac_reward_zero_std/all_wrong": 0], false, false),
+            (["reward": 0.1, "frac_reward_zero_std/all_wrong": 0.75], false, false),
+            (["reward": 0.5, "empty_steps": 1], true, true), (["empty_steps": 1], false, true),
+            (["reward": 0.5, "empty_steps": 1], false, false),
+        ] as [([String: Double], Bool, Bool)])
+    func cutOffCompletionsThatTeachEndNothing(_ numbers: [String: Double], _ masks: Bool, _ ends: Bool) {
+        var watch = RunWatch(gapLimit: nil, masksTruncated: masks, clippedLimit: 2)
+        let metrics = clipped(numbers)
+        for _ in 0..<2 { watch.note(metrics) }
+        let goesOn = (try? watch.check(metrics, step: 2)) != nil
+        #expect(goesOn != ends)
+        var never = RunWatch(gapLimit: nil, masksTruncated: masks)
+        for _ in 0..<100 { never.note(metrics) }
+        #expect((try? never.check(metrics, step: 100)) != nil)
+    }
 }

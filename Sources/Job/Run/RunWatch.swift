@@ -2,21 +2,54 @@ package import Coordinator
 package import Records
 internal import RewardInterface
 
-/// Looks at each step's numbers for signs that a run is broken.
+/// Looks at each step's numbers for signs that a run is broken. What it counts over several steps begins anew with each
+/// start.
 package struct RunWatch: Sendable {
     /// Largest mean difference between sampled and re-scored log-probs, in nats.
     private let gapLimit: Double?
     private let masksTruncated: Bool
     private let needsDifferences: Bool
+    private let clippedLimit: Int
+    /// Rollout steps in a row so far of completions that were all cut off and taught nothing.
+    private var clippedSteps = 0
+    /// Tokens of the longest completion so far that ended by itself; `nil` where none has.
+    private var longestEnded: Int?
 
     /// - Parameters:
     ///   - gapLimit: `nil` for none.
     ///   - masksTruncated: Whether completions that were cut off are left out of the loss.
     ///   - needsDifferences: Whether completions of equal rewards teach nothing.
-    package init(gapLimit: Double?, masksTruncated: Bool = false, needsDifferences: Bool = true) {
+    ///   - clippedLimit: Rollout steps in a row of completions that were all cut off and taught nothing, at which the
+    ///     run ends; 0 for never.
+    package init(
+        gapLimit: Double?, masksTruncated: Bool = false, needsDifferences: Bool = true, clippedLimit: Int = 0
+    ) {
         self.gapLimit = gapLimit
         self.masksTruncated = masksTruncated
         self.needsDifferences = needsDifferences
+        self.clippedLimit = clippedLimit
+    }
+
+    /// Counts a step into what is watched over several of them; before ``warnings(_:)`` and ``check(_:step:)``.
+    package mutating func note(_ metrics: Metrics) {
+        if let ended = metrics["completions/max_terminated_length"] {
+            longestEnded = max(longestEnded ?? 0, Int(ended))
+        }
+        clippedSteps = isLostToTheLimit(metrics) ? clippedSteps + 1 : 0
+    }
+
+    /// Whether every completion was cut off, and none was rewarded or learned from. Where all completions are to be of
+    /// the limit's length, their rewards differ, or are above 0.
+    private func isLostToTheLimit(_ metrics: Metrics) -> Bool {
+        guard metrics["completions/clipped_ratio"] == 1 else { return false }
+        let isUnlearned = metrics["empty_steps"] != nil && (masksTruncated || metrics["reward"] == nil)
+        return isUnlearned || metrics["frac_reward_zero_std/all_wrong"] == 1
+    }
+
+    /// What is known of the length that completions need.
+    private var neededLength: String {
+        longestEnded.map { "the longest that ended by itself so far has \($0) tokens" }
+            ?? "none has ended by itself so far"
     }
 
     /// Signs that a run may be learning nothing, by name; worth a line each, once.
@@ -26,7 +59,8 @@ package struct RunWatch: Sendable {
             found.append(
                 (
                     "clipped",
-                    "\(Int(clipped * 100)) % of the completions hit max_completion_length; their ends are cut off"
+                    "\(Int(clipped * 100)) % of the completions hit max_completion_length; their ends are cut off, and "
+                        + neededLength
                 ))
         }
         let isRewarded = metrics.names.contains { $0.hasPrefix("rewards/") && $0.hasSuffix("/coverage") }
@@ -131,8 +165,15 @@ package struct RunWatch: Sendable {
         }
     }
 
-    /// Ends a run whose sampler and trainer disagree.
-    func check(_ metrics: Metrics, step: Int) throws(JobError) {
+    /// Ends a run whose completions never end, or whose sampler and trainer disagree.
+    package func check(_ metrics: Metrics, step: Int) throws(JobError) {
+        if clippedLimit > 0, clippedSteps >= clippedLimit {
+            throw JobError(
+                place: "step \(step)",
+                message: "for \(clippedSteps) rollout steps every completion hit max_completion_length and none was "
+                    + "rewarded (clipped_steps_limit); \(neededLength). Raise max_completion_length, or begin with a "
+                    + "model that ends its texts, such as one that sft has taught")
+        }
         guard let gapLimit, let gap = metrics["sampling/sampling_logp_difference/mean"], !(gap <= gapLimit) else {
             return
         }

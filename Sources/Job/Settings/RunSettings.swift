@@ -25,6 +25,8 @@ package struct RunSettings: Sendable {
     package let placesBest: Bool
     /// `nil` for none.
     package let gapLimit: Double?
+    /// Rollout steps in a row whose completions were all cut off and unrewarded, at which the run ends; 0 for never.
+    package let clippedLimit: Int
     package let reports: ReportSettings
     /// Steps of a start that `timeline.json` shows.
     package let timelineSteps: Int
@@ -135,6 +137,11 @@ package struct RunSettings: Sendable {
             "logprob_gap_limit", optional: samplesAhead ? nil : 0.01, .above(0),
             "The run stops when the mean difference between sampled and re-scored log-probs exceeds this many nats. Off by default with max_staleness above 0, where the gap includes the update in between."
         )
+        clippedLimit = job.read(
+            "clipped_steps_limit", default: 20, .from(0, to: 1_000_000_000),
+            "The run stops, with a checkpoint, after so many rollout steps in a row in which every completion hit max_completion_length and none was rewarded above 0 or learned from; 0 never stops it. Does not count where demonstrations, forced_rethinking or replayed groups teach too."
+        )
+        job.ignore("clipped_steps_limit", when: !samples)
         reports = ReportSettings(reading: &job, outputDirectory: outputDirectory)
         timelineSteps =
             job.read(
