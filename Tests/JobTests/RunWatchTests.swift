@@ -1,3 +1,4 @@
+import Coordinator
 import Job
 import Records
 import Testing
@@ -13,6 +14,30 @@ struct RunWatchTests {
         metrics["frac_reward_zero_std"] = share
         let watch = RunWatch(gapLimit: nil, needsDifferences: needsDifferences)
         #expect(watch.warnings(metrics).map(\.name) == expected)
+    }
+
+    /// One of two rewards abstains; a step in which it scores again begins the count anew.
+    @Test func aRewardThatScoresNothingIsNamedWithItsReason() {
+        var watch = RunWatch(gapLimit: nil)
+        func step(coverage: Double) -> Metrics {
+            var metrics = Metrics()
+            metrics["rewards/a/coverage"] = 1
+            metrics["rewards/b/c/coverage"] = coverage
+            return metrics
+        }
+        let prompt = TokenizedPrompt(prompt: Prompt(row: 0, source: "test", content: .text("?")), tokenIDs: [1])
+        let scored = ScoredGroup(
+            group: RolloutGroup(prompt: prompt, rollouts: [], policyVersion: PolicyVersion(0)),
+            scores: [[.value(1), .abstained(reason: "no `tests` in this row\nnor elsewhere")]])
+        let report = StepReport(step: 9, metrics: Metrics(), groups: [scored], credits: [])
+        for coverage in [0, 0, 0, 0, 0.5, 0, 0, 0, 0] {
+            watch.note(step(coverage: coverage))
+            #expect(watch.silent(of: ["a", "b/c"], in: report).isEmpty)
+        }
+        watch.note(step(coverage: 0))
+        let found = watch.silent(of: ["a", "b/c"], in: report)
+        #expect(found.map(\.name) == ["silent b/c"])
+        #expect(found.first?.text.contains("in 5 steps in a row (no `tests` in this row): nothing") == true)
     }
 
     /// A rollout step whose completions were all cut off.

@@ -72,7 +72,10 @@ package actor RunRecorder: StepObserver {
             to: TrainingProgress(step: report.step, maxSteps: maxSteps, epoch: report.metrics["epoch"] ?? 0))
         await display.completed(report)
         watch.note(report.metrics)
-        let warnings = watch.warnings(report.metrics) + RunWatch.failures(of: scorer?.rewardNames ?? [], in: report)
+        let rewards = scorer?.rewardNames ?? []
+        let warnings =
+            watch.warnings(report.metrics) + RunWatch.failures(of: rewards, in: report)
+            + watch.silent(of: rewards, in: report)
         for (name, text) in warnings { try await warn(text, as: name, step: report.step) }
         try await noted(Metrics(), report.notes, step: report.step)
         try skips.note(report)

@@ -14,6 +14,10 @@ package struct RunWatch: Sendable {
     private var clippedSteps = 0
     /// Tokens of the longest completion so far that ended by itself; `nil` where none has.
     private var longestEnded: Int?
+    /// Steps in a row so far in which a reward scored nothing, by its name.
+    private var silentSteps: [String: Int] = [:]
+    /// As many are worth a warning.
+    private static let mostSilentSteps = 5
 
     /// - Parameters:
     ///   - gapLimit: `nil` for none.
@@ -36,6 +40,25 @@ package struct RunWatch: Sendable {
             longestEnded = max(longestEnded ?? 0, Int(ended))
         }
         clippedSteps = isLostToTheLimit(metrics) ? clippedSteps + 1 : 0
+        for name in metrics.names {
+            guard let reward = name.wholeMatch(of: #/rewards/(.+)/coverage/#)?.1 else { continue }
+            silentSteps[String(reward)] = metrics[name] == 0 ? silentSteps[String(reward), default: 0] + 1 : 0
+        }
+    }
+
+    /// Rewards that have scored nothing in the last steps, each with its first reason in this one. Abstaining is no
+    /// failure, so that no error rate shows it.
+    package func silent(of rewards: [String], in report: StepReport) -> [(name: String, text: String)] {
+        rewards.enumerated().compactMap { index, reward in
+            guard silentSteps[reward, default: 0] >= Self.mostSilentSteps else { return nil }
+            let scores = report.groups.flatMap(\.scores).compactMap { $0.indices.contains(index) ? $0[index] : nil }
+            let reason = scores.lazy.compactMap(\.note).first?.split(separator: "\n").first.map { " (\($0))" } ?? ""
+            return (
+                "silent \(reward)",
+                "the reward \(reward) has scored no completion in \(Self.mostSilentSteps) steps in a row\(reason): "
+                    + "nothing is learned from it"
+            )
+        }
     }
 
     /// Whether every completion was cut off, and none was rewarded or learned from. Where all completions are to be of
