@@ -18,6 +18,18 @@ package struct RunWatch: Sendable {
     private var silentSteps: [String: Int] = [:]
     /// As many are worth a warning.
     private static let mostSilentSteps = 5
+    private let guards: [MetricGuard]
+    /// What became of each guard's metric.
+    private var guarded: [Guarded]
+
+    /// The course of a guarded metric.
+    private struct Guarded: Sendable {
+        var isSeen = false
+        /// Steps in a row so far beyond the bound, and the first of them.
+        var steps = 0
+        var since = 0
+        var newest = 0.0
+    }
 
     /// - Parameters:
     ///   - gapLimit: `nil` for none.
@@ -25,9 +37,13 @@ package struct RunWatch: Sendable {
     ///   - needsDifferences: Whether completions of equal rewards teach nothing.
     ///   - clippedLimit: Rollout steps in a row of completions that were all cut off and taught nothing, at which the
     ///     run ends; 0 for never.
+    ///   - guards: Metrics that are to stay within bounds.
     package init(
-        gapLimit: Double?, masksTruncated: Bool = false, needsDifferences: Bool = true, clippedLimit: Int = 0
+        gapLimit: Double?, masksTruncated: Bool = false, needsDifferences: Bool = true, clippedLimit: Int = 0,
+        guards: [MetricGuard] = []
     ) {
+        self.guards = guards
+        guarded = guards.map { _ in Guarded() }
         self.gapLimit = gapLimit
         self.masksTruncated = masksTruncated
         self.needsDifferences = needsDifferences
@@ -35,7 +51,7 @@ package struct RunWatch: Sendable {
     }
 
     /// Counts a step into what is watched over several of them; before ``warnings(_:)`` and ``check(_:step:)``.
-    package mutating func note(_ metrics: Metrics) {
+    package mutating func note(_ metrics: Metrics, step: Int) {
         if let ended = metrics["completions/max_terminated_length"] {
             longestEnded = max(longestEnded ?? 0, Int(ended))
         }
@@ -43,6 +59,35 @@ package struct RunWatch: Sendable {
         for name in metrics.names {
             guard let reward = name.wholeMatch(of: #/rewards/(.+)/coverage/#)?.1 else { continue }
             silentSteps[String(reward)] = metrics[name] == 0 ? silentSteps[String(reward), default: 0] + 1 : 0
+        }
+        for (index, rule) in guards.enumerated() {
+            guard let value = metrics[rule.metric] else { continue }
+            guarded[index].isSeen = true
+            guarded[index].newest = value
+            guarded[index].steps = rule.isCrossed(by: value) ? guarded[index].steps + 1 : 0
+            if guarded[index].steps == 1 { guarded[index].since = step }
+        }
+    }
+
+    /// What a guard has to say of its metric; `nil` while it is within its bound.
+    private func alarm(_ index: Int) -> String? {
+        let (rule, course) = (guards[index], guarded[index])
+        guard course.steps >= rule.steps else { return nil }
+        return "metric_guard: \(rule.metric) has been \(rule.words) since step \(course.since), it is \(course.newest)"
+    }
+
+    /// What guards found, and guards of a metric that the steps do not have: nobody would miss their alarm.
+    private func guardWarnings(_ metrics: Metrics) -> [(name: String, text: String)] {
+        guards.indices.compactMap { index in
+            let name = guards[index].metric
+            if let alarm = alarm(index) { return ("guard \(index) \(name)", alarm) }
+            guard !guarded[index].isSeen else { return nil }
+            let near = nearestNames(to: name, among: metrics.names)
+            return (
+                "guard_unseen \(index) \(name)",
+                "metric_guard: no step so far has a metric '\(name)', which is guarded only where there is one"
+                    + (near.isEmpty ? "" : "; did you mean \(near.joined(separator: ", "))?")
+            )
         }
     }
 
@@ -112,7 +157,7 @@ package struct RunWatch: Sendable {
                     "a step had no completion to learn from: none was scored, was good enough or had an advantage"
                 ))
         }
-        return found + Self.softWarnings(metrics) + Self.thinkingWarnings(metrics)
+        return found + Self.softWarnings(metrics) + Self.thinkingWarnings(metrics) + guardWarnings(metrics)
     }
 
     /// Signs that a model that should think or should not does the other.
@@ -188,8 +233,11 @@ package struct RunWatch: Sendable {
         }
     }
 
-    /// Ends a run whose completions never end, or whose sampler and trainer disagree.
+    /// Ends a run whose completions never end, that crossed a guard's bound, or whose sampler and trainer disagree.
     package func check(_ metrics: Metrics, step: Int) throws(JobError) {
+        for index in guards.indices where guards[index].stops {
+            if let alarm = alarm(index) { throw JobError(place: "step \(step)", message: alarm) }
+        }
         if clippedLimit > 0, clippedSteps >= clippedLimit {
             throw JobError(
                 place: "step \(step)",

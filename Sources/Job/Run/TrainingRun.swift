@@ -256,7 +256,7 @@ package final class TrainingRun: Sendable {
             watch: RunWatch(
                 gapLimit: job.run.gapLimit, masksTruncated: job["mask_truncated_completions"] == "true",
                 needsDifferences: parts.plan.credit?.needsDifferences ?? true,
-                clippedLimit: learnsFromItsSamplesAlone ? job.run.clippedLimit : 0),
+                clippedLimit: learnsFromItsSamplesAlone ? job.run.clippedLimit : 0, guards: job.run.metricGuards),
             phases: parts.phases,
             timeline: TimelineFile(folder.url, steps: job.run.timelineSteps, ranks: team?.ranks.size ?? 1))
         let saver = CheckpointSaver(

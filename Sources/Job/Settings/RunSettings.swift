@@ -27,6 +27,8 @@ package struct RunSettings: Sendable {
     package let gapLimit: Double?
     /// Rollout steps in a row whose completions were all cut off and unrewarded, at which the run ends; 0 for never.
     package let clippedLimit: Int
+    /// Metrics that are to stay within bounds.
+    package let metricGuards: [MetricGuard]
     package let reports: ReportSettings
     /// Steps of a start that `timeline.json` shows.
     package let timelineSteps: Int
@@ -142,6 +144,10 @@ package struct RunSettings: Sendable {
             "The run stops, with a checkpoint, after so many rollout steps in a row in which every completion hit max_completion_length and none was rewarded above 0 or learned from; 0 never stops it. Does not count where demonstrations, forced_rethinking or replayed groups teach too."
         )
         job.ignore("clipped_steps_limit", when: !samples)
+        metricGuards = job.read(
+            "metric_guard", default: [MetricGuard](),
+            "Metrics of training steps that are to stay within bounds, a list: {metric: kl, above: 0.5, steps: 10} warns once when kl was above 0.5 in ten rollout steps in a row; below is a lower bound, and stop: true ends the run, with a checkpoint. steps is 1 unless set; each start counts anew, and a step without the metric is passed over. Evaluations have eval_guard."
+        )
         reports = ReportSettings(reading: &job, outputDirectory: outputDirectory)
         timelineSteps =
             job.read(
