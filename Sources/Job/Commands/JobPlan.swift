@@ -46,7 +46,7 @@ package struct JobPlan {
             (prompts: prompts.count, longest: prompts.map(\.tokenIDs.count).max() ?? 0)
         }
         let rewards = job.rewards?.entries ?? []
-        try RewardAssembly.check(rewards)
+        try RewardAssembly.check(rewards, folder: base)
         let folders = try rewards.compactMap(\.modelReference).map {
             try RewardModelSettings.folder(of: $0, base: base)
         }
