@@ -9,6 +9,7 @@ package import Records
 ///     constant_with_warmup   k/w while k < w, then 1
 ///     linear                 k/w while k < w, then max(0, (T−k)/(T−w))
 ///     cosine                 k/w while k < w, then max(0, ½(1 + cos(π·(k−w)/(T−w))))
+///     cosine_with_min_lr     k/w while k < w, then m + (1−m)·½(1 + cos(π·(k−w)/(T−w)))
 ///     warmup_stable_decay    m + (1−m)·k/w while k < w, then 1 for T−w−d steps,
 ///                            then m + (1−m)·½(1 + cos(π·(k−(T−d))/d)), then m
 ///
@@ -23,6 +24,8 @@ package struct LearningRateSchedule: Sendable, Equatable {
         case constantWithWarmup
         case linear
         case cosine
+        /// - Parameter ratio: m, the factor where the decay ends.
+        case cosineWithMinimum(ratio: Double)
         /// - Parameters:
         ///   - decaySteps: d, the length of the cosine at the end; `nil` for a tenth of all steps.
         ///   - minimumRatio: m, the factor where warm-up starts and decay ends.
@@ -33,17 +36,8 @@ package struct LearningRateSchedule: Sendable, Equatable {
     private enum Name: String, SettingsChoice {
         case constant, linear, cosine
         case constantWithWarmup = "constant_with_warmup"
+        case cosineWithMinimum = "cosine_with_min_lr"
         case warmupStableDecay = "warmup_stable_decay"
-
-        var shape: Shape {
-            switch self {
-            case .constant: .constant
-            case .constantWithWarmup: .constantWithWarmup
-            case .linear: .linear
-            case .cosine: .cosine
-            case .warmupStableDecay: .warmupStableDecay()
-            }
-        }
     }
 
     /// How long the warm-up is.
@@ -72,7 +66,9 @@ package struct LearningRateSchedule: Sendable, Equatable {
     }
 
     /// A schedule whose length nobody knows yet.
-    package init(reading job: inout SettingsReader) {
+    ///
+    /// - Parameter learningRate: The peak.
+    package init(reading job: inout SettingsReader, learningRate: Double) {
         let name = job.read(
             "lr_scheduler_type", default: Name.linear,
             "How the learning rate changes over the run. With warmup_stable_decay, a run resumed from its last checkpoint with larger max_steps continues at the full rate and decays again at its new end (WSD-S, arXiv:2410.05192)."
@@ -90,11 +86,39 @@ package struct LearningRateSchedule: Sendable, Equatable {
         let minimumRatio = job.read(
             "lr_scheduler_kwargs.min_lr_ratio", default: 0.0, .from(0, to: 1),
             "The share of the learning rate that warmup_stable_decay begins and ends with.")
-        let takesMore = name == .warmupStableDecay
-        job.ignore("lr_scheduler_kwargs.num_decay_steps", "lr_scheduler_kwargs.min_lr_ratio", when: !takesMore)
+        job.ignore(
+            "lr_scheduler_kwargs.num_decay_steps", "lr_scheduler_kwargs.min_lr_ratio", when: name != .warmupStableDecay)
+        let minimum = Self.minimum(reading: &job, isUsed: name == .cosineWithMinimum, learningRate)
+        let shape: Shape =
+            switch name {
+            case .constant: .constant
+            case .constantWithWarmup: .constantWithWarmup
+            case .linear: .linear
+            case .cosine: .cosine
+            case .cosineWithMinimum: .cosineWithMinimum(ratio: minimum)
+            case .warmupStableDecay: .warmupStableDecay(decaySteps: decaySteps, minimumRatio: minimumRatio)
+            }
         self.init(
-            takesMore ? .warmupStableDecay(decaySteps: decaySteps, minimumRatio: minimumRatio) : name.shape,
-            warmup: steps >= 1 ? .steps(Int(steps)) : .ratio(steps > 0 ? steps : ratio ?? 0), totalSteps: 0)
+            shape, warmup: steps >= 1 ? .steps(Int(steps)) : .ratio(steps > 0 ? steps : ratio ?? 0), totalSteps: 0)
+    }
+
+    /// Where `cosine_with_min_lr` ends, as a share of the peak: it must say so in one of two ways, as in transformers.
+    private static func minimum(reading job: inout SettingsReader, isUsed: Bool, _ learningRate: Double) -> Double {
+        let (rateKey, ratioKey) = ("lr_scheduler_kwargs.min_lr", "lr_scheduler_kwargs.min_lr_rate")
+        let rate: Double? = job.read(
+            rateKey, optional: nil, .atLeast(0), "The learning rate that cosine_with_min_lr ends with.")
+        let ratio: Double? = job.read(
+            ratioKey, optional: nil, .from(0, to: 1),
+            "The share of the learning rate that cosine_with_min_lr ends with, instead of min_lr.")
+        job.ignore(rateKey, ratioKey, when: !isUsed)
+        guard isUsed else { return 0 }
+        if (rate == nil) == (ratio == nil) {
+            job.refuse(
+                rate == nil ? "lr_scheduler_type" : rateKey,
+                "lr_scheduler_type is cosine_with_min_lr; expected one of \(rateKey) and \(ratioKey)")
+        }
+        job.check(rate ?? 0 <= learningRate, rateKey, "at most learning_rate, which is \(learningRate)")
+        return ratio ?? (learningRate > 0 ? (rate ?? 0) / learningRate : 0)
     }
 
     /// The schedule of a run of so many steps, at least 1.
@@ -145,6 +169,8 @@ package struct LearningRateSchedule: Sendable, Equatable {
         case .constant, .constantWithWarmup: return 1
         case .linear: return max(0, Double(totalSteps - step) / remaining)
         case .cosine: return max(0, 0.5 * (1 + cos(.pi * (afterWarmup / remaining))))
+        case .cosineWithMinimum(let ratio):
+            return 0.5 * (1 + cos(.pi * (afterWarmup / remaining))) * (1 - ratio) + ratio
         case .warmupStableDecay(_, let minimumRatio):
             let decayed = step - (totalSteps - decaySteps)
             if decayed < 0 { return 1 }

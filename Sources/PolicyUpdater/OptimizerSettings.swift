@@ -43,7 +43,7 @@ package struct OptimizerSettings: Sendable, Equatable {
     package init(reading job: inout SettingsReader, learningRate fallback: Double) {
         learningRate = job.read(
             "learning_rate", default: fallback, .from(0, to: 1e6), "The step size at the schedule's peak.")
-        schedule = LearningRateSchedule(reading: &job)
+        schedule = LearningRateSchedule(reading: &job, learningRate: learningRate)
         weightDecay = job.read(
             "weight_decay", default: 0.0, .atLeast(0),
             "Decoupled decay of the matrices; biases and norms are left out, as in the Hugging Face trainer (arXiv:1711.05101)."

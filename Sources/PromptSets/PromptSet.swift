@@ -23,22 +23,29 @@ package protocol PromptRows: Sendable {
     func preference(at row: Int) throws -> Preference
 }
 
-/// The prompts of one file.
+/// The prompts of one file, or of the files that a published set is cut into.
 ///
 /// JSON Lines, a JSON array, CSV or TSV (told by `.csv` and `.tsv`), any of them packed by gzip, or Parquet. Opening
 /// looks through the file once and keeps 16 bytes a row; rows are read when they are asked for, so a file of millions
 /// of rows opens in little memory. What is packed is unpacked on the way, to a nameless file in `TMPDIR`.
 package struct PromptSet: PromptRows {
     package let name: String
-    package let url: URL
+    /// The file, or its parts in their order.
+    package let urls: [URL]
+    /// The file; of a set in parts the first.
+    package var url: URL { urls[0] }
+    package let count: Int
     /// How rows are read; worth a line at the start of a run.
     package let detectedForm: PromptForm
     /// The names of the first row's columns, in their order.
     package let columnNames: [String]
-    private let file: RowFile
+    private let files: [RowFile]
+    /// The rows before each file's.
+    private let firstRows: [Int]
     private let kept: Set<String>?
 
-    /// Opens a prompt file, or the file of one split in a folder.
+    /// Opens a prompt file, or the file of one split in a folder. A split that is there in parts is one set: the rows
+    /// of one part behind those of the other.
     ///
     /// - Parameters:
     ///   - url: A file, or a folder that holds `train.jsonl` and `eval.jsonl` (or `.json`, `.csv`, `.tsv`, `.parquet`,
@@ -49,10 +56,16 @@ package struct PromptSet: PromptRows {
     ///   prompt.
     package init(_ url: URL, split: String = "train", columns: ColumnMap = ColumnMap()) throws {
         let location = try PromptFile(url, split: split)
-        let found = location.url
-        self.url = found
+        urls = location.urls
         name = location.setName
-        file = try RowFile(found)
+        var (files, firstRows, count): ([RowFile], [Int], Int) = ([], [], 0)
+        for url in urls {
+            files.append(try RowFile(url))
+            firstRows.append(count)
+            count += files.last?.count ?? 0
+        }
+        (self.files, self.firstRows, self.count) = (files, firstRows, count)
+        let file = files[0]
         kept = columns.kept.map(Set.init)
         let all = try file.columns(of: 0)
         let first = kept.map { kept in all.filter { kept.contains($0.key) } } ?? all
@@ -60,19 +73,20 @@ package struct PromptSet: PromptRows {
         do throws(PromptSetError) {
             for name in columns.kept ?? [] where !columnNames.contains(name) {
                 throw .row(
-                    path: found.path, line: file.line(of: 0), column: nil,
+                    path: file.path, line: file.line(of: 0), column: nil,
                     message: PromptForm.missing(name, among: all.map(\.key)))
             }
-            detectedForm = try PromptForm.detect(first, map: columns, path: found.path, line: file.line(of: 0))
+            detectedForm = try PromptForm.detect(first, map: columns, path: file.path, line: file.line(of: 0))
         } catch {
             throw file.format == .parquet ? error.countingRows : error
         }
         _ = try prompt(at: 0)
     }
 
-    package var count: Int { file.count }
-
-    package var identity: String { "\(url.lastPathComponent): \(count) rows, \(file.byteCount) bytes" }
+    package var identity: String {
+        let parts = files.count > 1 ? " and the other \(files.count - 1) of its parts" : ""
+        return "\(url.lastPathComponent)\(parts): \(count) rows, \(files.reduce(0) { $0 + $1.byteCount }) bytes"
+    }
 
     package func prompt(at row: Int) throws -> Prompt {
         try decoded(row) { decoder throws(PromptSetError) in try decoder.prompt() }
@@ -87,10 +101,24 @@ package struct PromptSet: PromptRows {
     }
 
     /// The line of the file a row begins in, for messages; in a Parquet file, which has none, the row's number.
-    package func line(of row: Int) -> Int { file.line(of: row) }
+    package func line(of row: Int) -> Int {
+        let (file, place) = located(row)
+        return file.line(of: place)
+    }
 
-    /// Where a row stands in the file, for messages: `line 17`, or `row 17` where there are no lines.
-    package func place(of row: Int) -> String { "\(file.format == .parquet ? "row" : "line") \(line(of: row))" }
+    /// Where a row stands in the file, for messages: `line 17`, or `row 17` where there are no lines; of a set in parts
+    /// with the part's name.
+    package func place(of row: Int) -> String {
+        let (file, place) = located(row)
+        let part = files.count > 1 ? " of \(URL(filePath: file.path).lastPathComponent)" : ""
+        return "\(file.format == .parquet ? "row" : "line") \(file.line(of: place))\(part)"
+    }
+
+    /// The file that has a row, and which of its rows that is.
+    private func located(_ row: Int) -> (file: RowFile, row: Int) {
+        let part = firstRows.lastIndex { $0 <= row } ?? 0
+        return (files[part], row - firstRows[part])
+    }
 
     /// What a user should know of a column that may be meant as the system message; `nil` when there is none, or the
     /// first prompt has such a message of its own.
@@ -130,12 +158,13 @@ package struct PromptSet: PromptRows {
         _ row: Int, _ body: (RowDecoder) throws(PromptSetError) -> Result
     ) throws -> Result {
         precondition((0..<count).contains(row), "row \(row) of \(count)")
-        let found = try file.row(row)
+        let (file, place) = located(row)
+        let found = try file.row(place)
         func kept(_ members: [JSONValue.Member]) -> [JSONValue.Member] {
             self.kept.map { kept in members.filter { kept.contains($0.key) } } ?? members
         }
         let decoder = RowDecoder(
-            form: detectedForm, setName: name, path: url.path, line: file.line(of: row), row: row,
+            form: detectedForm, setName: name, path: file.path, line: file.line(of: place), row: row,
             members: kept(found.columns), values: kept(found.values))
         do throws(PromptSetError) {
             return try body(decoder)

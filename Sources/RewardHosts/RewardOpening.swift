@@ -107,14 +107,28 @@ package enum RewardOpening {
         return try await caching.applied(to: source, identity: identity, folder: cacheFolder)
     }
 
-    /// Checks an entry as far as that starts nothing: its name, and the settings of a reward of the catalogue.
+    /// Checks an entry as far as that starts nothing: its name, the settings of a reward of the catalogue, and that a
+    /// Python file is there.
     ///
-    /// - Throws: ``RewardError`` for a reward that is unknown or has wrong settings.
+    /// - Throws: ``RewardError`` for a reward that is unknown, has wrong settings or no file.
     package static func check(
         _ reference: String, settings: [String: JSONValue], catalogue: RewardCatalogue, baseFolder: String? = nil
     ) throws(RewardError) {
-        guard case .function(let name) = try kind(of: reference, in: catalogue, folder: baseFolder) else { return }
-        _ = try made(name, settings, catalogue)
+        switch try kind(of: reference, in: catalogue, folder: baseFolder) {
+        case .function(let name): _ = try made(name, settings, catalogue)
+        case .python(let target): try requireFile(of: placed(target, in: baseFolder), reward: reference)
+        case .command, .url: break
+        }
+    }
+
+    /// Refuses a Python file that is not there, as its host would.
+    private static func requireFile(of target: String, reward: String) throws(RewardError) {
+        guard let colon = target.lastIndex(of: ":") else { return }  // a module, which only an interpreter finds
+        let file = URL(fileURLWithPath: String(target[..<colon])).standardizedFileURL.path
+        var isFolder: ObjCBool = false
+        guard FileManager.default.fileExists(atPath: file, isDirectory: &isFolder), !isFolder.boolValue else {
+            throw .unusable(reward: reward, problem: "there is no file \(file)")
+        }
     }
 
     /// What metrics will call the reward, as far as that is known before it is open; `nil` for a Python function that

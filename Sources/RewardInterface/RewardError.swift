@@ -56,7 +56,9 @@ extension RewardError: CustomStringConvertible {
             return "reward \(reward): setting '\(name)' is \(found), expected \(expected)"
         case .settings(let error): return error.description
         case .unknownReward(let name, let known):
-            return "no reward is named '\(name)'; known are \(known.quotedList)"
+            // As TRL writes a reward model among functions.
+            let model = name.contains("/") ? "; a reward model is {model: \(name)}" : ""
+            return "no reward is named '\(name)'; known are \(known.quotedList)\(model)"
                 + hint(nearestNames(to: name, among: known))
         case .ambiguousReward(let name, let types):
             return "several rewards are named '\(name)': \(types.joined(separator: ", ")); rename all but one"

@@ -20,7 +20,8 @@ struct Train: AsyncParsableCommand {
         parsing: .allUnrecognized,
         help: ArgumentHelp("The job file, and overrides: key=value, --key value or --key=value.", valueName: "job"))
     var words: [String]
-    @Flag(help: "Print the resolved job, its batch arithmetic and its memory estimate; run nothing.") var dryRun = false
+    @Flag(help: "Print the resolved job, its batch arithmetic, and what it takes of memory and disk; run nothing.")
+    var dryRun = false
 
     func validate() throws {
         guard JobWords(words, takesJob: true).job != nil else {

@@ -339,6 +339,12 @@ extension BadInput {
             says: ["reward exact_number: no setting 'colum'", "did you mean 'column'?"]),
         reward("no such function", "r.py:scre", says: ["r.py has no function 'scre'; did you mean score?"]),
         reward("no such Python file", "s.py:score", says: ["reward s.py:score: there is no file", "s.py"]),
+        BadInput(
+            what: "no such Python file, found by the plan", overrides: ["reward_funcs=s.py:score", "--dry-run"],
+            says: ["reward s.py:score: there is no file", "s.py"]),
+        reward(
+            "a reward model among the names", "org/judge-0.5B",
+            says: ["no reward is named 'org/judge-0.5B'; known are", "; a reward model is {model: org/judge-0.5B}"]),
         reward(
             "a reward that throws", "r.py:score", says: ["reward score: ", "ValueError: boom", "prompts.jsonl, line"],
             begins: true),

@@ -63,4 +63,26 @@ struct MemoryPlanTests {
         }
         #expect([51, 52].contains(peaks[1] - peaks[0]), "\(peaks)")
     }
+
+    /// The same model has 51.2 MB of weights and twice that of moments: 153.5 MB a checkpoint. Ten steps have five of
+    /// them; of two that are kept three are there while the third is written.
+    @Test func whatCheckpointsTakeOfTheDiskIsSaid() throws {
+        let place = try Workplace()
+        try Command.succeed(
+            [
+                "init-model", "--output", "big", "--tokenizer", "model", "--hidden-size", "512", "--layers", "4",
+                "--heads", "8", "--context-length", "64",
+            ], in: place.folder)
+        let job = try place.job("sft", "model_name_or_path: big\nmax_steps: 9\nsave_steps: 2")
+        for (override, says) in [
+            ("threads=1", "disk, about 819 MB for checkpoints of 154 MB and the final model; save_total_limit is not"),
+            ("save_total_limit=1", "disk, about 512 MB for checkpoints of 154 MB and the final model; save_total"),
+            ("optim=lion", "disk, about 563 MB for checkpoints of 103 MB and"),
+        ] {
+            let plan = try place.train(job, "--dry-run", override)
+            #expect(plan.output.contains(says), "\(plan.output)")
+        }
+        let five = try place.train(job, "--dry-run").output
+        #expect(five.contains("save_total_limit is not set: all 5 are kept"), "\(five)")
+    }
 }

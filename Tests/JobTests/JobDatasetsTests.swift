@@ -53,6 +53,21 @@ struct JobDatasetsTests {
                 == ["without effect beside datasets: dataset_name"])
     }
 
+    /// As TRL names a configuration of a set of the Hub's.
+    @Test func aConfigurationIsAFolderOfTheSet() throws {
+        let one = try job("dataset_name: openai/gsm8k\ndataset_config: main" + rest)
+        #expect(one.data.datasets.map(\.path) == ["openai/gsm8k/main"] && one.notices == [])
+        #expect(one["dataset_name"] == "openai/gsm8k/main" && one["dataset_config"] == "null")
+        #expect(try job(one.yaml).data.datasets == one.data.datasets)
+        #expect(try job("dataset_name: a\ndataset_config: default" + rest).data.datasets.map(\.path) == ["a"])
+        let several = try job(
+            "datasets:\n  - {name: main, path: a/}\n  - {path: b, name: null}\n  - {path: c, name: default}\n"
+                + "dataset_config: x" + rest)
+        #expect(several.data.datasets.map(\.path) == ["a/main", "b", "c"])
+        #expect(several.notices == ["without effect beside datasets: dataset_config"])
+        #expect(try job(several.yaml).data.datasets == several.data.datasets)
+    }
+
     @Test(arguments: [
         ("datasets: math.jsonl", 1, "datasets is 'math.jsonl'; expected a list of sections"),
         ("datasets:\n  - split: train", 2, "a set of datasets has no path; found a section with split"),
@@ -60,8 +75,8 @@ struct JobDatasetsTests {
         ("datasets:\n  - path: a\n    fraktion: 1", 3, "datasets: unknown key 'fraktion'; did you mean fraction?"),
         ("datasets:\n  - path: a\n    weight: 1", 3, "datasets: unknown key 'weight'; expected path, split, fraction"),
         (
-            "datasets:\n  - path: a\n    name: main", 3,
-            "datasets: name is not supported; name the file or folder in path"
+            "datasets:\n  - path: a\n    data_files: x", 3,
+            "datasets: data_files is not supported; name the file or folder in path"
         ),
         ("datasets:\n  - path: a\n    column_map: x", 3, "datasets: column_map is 'x'; expected a section"),
         ("datasets:\n  - [a]", 2, "a set of datasets is a list of 1; expected a section with path"),

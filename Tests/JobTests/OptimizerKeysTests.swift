@@ -55,6 +55,15 @@ struct OptimizerKeysTests {
         ("optim_args: rank=64", "low_rank.rank"), ("optim_target_modules: [attn, mlp]", "embedding and head"),
         ("stable_spam_clip_decay: 1", "stable_spam_clip_decay is '1'; expected a finite number from 0"),
         ("lr_scheduler_kwargs: {min_lr_ratio: 2}", "lr_scheduler_kwargs.min_lr_ratio is '2'"),
+        ("lr_scheduler_type: cosine_with_min_lr", "expected one of lr_scheduler_kwargs.min_lr and"),
+        (
+            "lr_scheduler_type: cosine_with_min_lr\nlr_scheduler_kwargs: {min_lr: 1e-7, min_lr_rate: 0.1}",
+            "expected one of lr_scheduler_kwargs.min_lr and"
+        ),
+        (
+            "lr_scheduler_type: cosine_with_min_lr\nlr_scheduler_kwargs: {min_lr: 1e-5}",
+            "lr_scheduler_kwargs.min_lr is 1e-05; expected at most learning_rate"
+        ),
         (
             "lr_scheduler_type: warmup_stable_decay\nlr_scheduler_kwargs: {num_decay_steps: 9}\n"
                 + "warmup_steps: 4\nmax_steps: 12",
@@ -116,8 +125,23 @@ struct OptimizerKeysTests {
         #expect(unused == ["without effect for grpo: lr_scheduler_kwargs.num_decay_steps"])
     }
 
+    @Test func aCosineMayEndAboveZero() throws {
+        func schedule(_ settings: String) throws -> LearningRateSchedule {
+            try read(
+                "learning_rate: 4e-6\nlr_scheduler_type: cosine_with_min_lr\nlr_scheduler_kwargs: {\(settings)}"
+            ).optimizer.with(totalSteps: 10).schedule
+        }
+        #expect(try schedule("min_lr: 1e-6").shape == .cosineWithMinimum(ratio: 0.25))
+        #expect(try schedule("min_lr_rate: 0.1").shape == .cosineWithMinimum(ratio: 0.1))
+        #expect(try abs(schedule("min_lr_rate: 0.1").factor(step: 10) - 0.1) < 1e-15)
+        #expect(try read("lr_scheduler_kwargs: {}").notices == [])
+        let unused = try read("lr_scheduler_kwargs: {min_lr: 1e-7}").notices
+        #expect(unused == ["without effect for grpo: lr_scheduler_kwargs.min_lr"])
+    }
+
     /// A resolved job is the job again, and says every choice.
     @Test(arguments: [
+        "lr_scheduler_type: cosine_with_min_lr\nlr_scheduler_kwargs: {min_lr: 1e-7}",
         "optim: lion_32bit", "optim: paged_adamw_8bit\nstable_spam: true",
         "optim: low_rank\nlow_rank: {rank: 8, projector: dct, remainder: sign_sgd}",
         "lr_scheduler_type: warmup_stable_decay\nlr_scheduler_kwargs: {num_decay_steps: 5}",

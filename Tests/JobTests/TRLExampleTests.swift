@@ -103,7 +103,7 @@ extension TRLExample {
             lora_target_modules: all-linear
             """,
         withoutEffect: ["per_device_eval_batch_size", "vllm_importance_sampling_correction"],
-        noticed: [("top_p", "shape sampling but not scoring")],
+        noticed: [("top_p", "shape sampling but not scoring"), ("num_generations_eval", "one completion a prompt")],
         comesTo: {
             $0.batches.completionsPerOptimizerStep == 256 && $0.batches.promptsPerStep == 16
                 && $0.batches.optimizerStepsPerRollout == 1 && $0.run.evaluation?.steps == 10
@@ -137,7 +137,10 @@ extension TRLExample {
             save_only_model: false
             """,
         withoutEffect: [],
-        noticed: [("the best of the checkpoints", "save_steps: 100"), ("save_strategy", "save_steps")],
+        noticed: [
+            ("the best of the checkpoints", "save_steps: 100"), ("save_strategy", "save_steps"),
+            ("num_generations_eval", "one completion a prompt"),
+        ],
         refused: [("label_smoothing_factor", 10, "label smoothing is not built")],
         comesTo: {
             guard let rule = $0.plan.credit as? LeaveOneOut else { return false }

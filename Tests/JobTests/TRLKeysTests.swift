@@ -40,7 +40,7 @@ struct TRLKeysTests {
     /// The names are every field of TRL 1.16's classes, written by Tests/References/trl_fields.py.
     @Test(arguments: [
         ("GRPOConfig", 191, 61), ("SFTConfig", 135, 33), ("RLOOConfig", 165, 55), ("DPOConfig", 139, 39),
-        ("ModelConfig", 19, 9), ("GRPOScriptArguments", 8, 4),
+        ("ModelConfig", 19, 9), ("GRPOScriptArguments", 8, 6),
     ])
     func everyFieldOfTRLIsKnown(_ name: String, _ count: Int, _ supported: Int) throws {
         let fields = try fields(of: name).map(\.key)
@@ -71,6 +71,7 @@ struct TRLKeysTests {
         ("peft_config: {r: 8}", "set use_peft: true"), ("num_labels: 3", "reward_heads"),
         ("whiten_rewards: true", "advantages are"), ("teacher_model_revision: v2", "teacher_model_name_or_path"),
         ("loss_weights: [1, 0.5]", "one loss_type"), ("ld_alpha: 0.5", "not built"),
+        ("input_key: question", "column_map: {prompt: NAME}"), ("label_key: label", "column_map: {answer: NAME}"),
     ])
     func aNameOfAnotherTrainerIsToldWhatItIsHere(_ line: String, _ instead: String) throws {
         let error = try #require(throws: JobError.self) { try read(line) }
@@ -129,7 +130,7 @@ struct TRLKeysTests {
     }
 
     @Test(arguments: [
-        ("dataset_config: main", "dataset_name"), ("completion_only_loss: false", "only the completion"),
+        ("completion_only_loss: false", "only the completion"),
         ("optim: lion_8bit", "optim: lion"), ("optim_args: a=1", "adam_beta1"),
         ("model_init_kwargs: {dtype: bfloat16}", "dtype"), ("model_revision: v2", "snapshot"),
         ("train_sampling_strategy: sequential", "shuffle_dataset"), ("label_smoothing_factor: 0.1", "not built"),
@@ -152,7 +153,7 @@ struct TRLKeysTests {
         "neftune_noise_alpha: null", "model_init_kwargs: {}", "use_vllm: false",
         "push_to_hub: false", "report_to: none", "padding_free: true", "remove_unused_columns: false",
         "bf16: true\ndtype: bfloat16", "data_seed: 42", "use_peft: false\nlora_r: 16",
-        "eval_strategy: steps\neval_steps: 5",
+        "eval_strategy: steps\neval_steps: 5\nnum_generations_eval: 1", "generation_kwargs: {}", "peft_config: {}",
         "full_determinism: true", "dataset_text_field: text", "logging_strategy: steps",
     ])
     func aValueThatAsksForNothingOrForWhatHappensAnywayNeedsNoWord(_ line: String) throws {
@@ -182,6 +183,36 @@ struct TRLKeysTests {
         #expect(off.run.evaluation == nil && off["eval_steps"] == "null")
         #expect(off.notices == ["without effect for grpo: eval_steps"])
         #expect(try read("seed: 1").run.evaluation == nil)
+    }
+
+    /// As transformers does: rounded up.
+    @Test func aShareOfTheStepsIsRoundedUp() throws {
+        let job = try read("max_steps: 101\nlogging_steps: 0.1\nsave_steps: 0.5\neval_steps: 0.001")
+        #expect(job.run.loggingSteps == 11 && job.run.saveSteps == 51 && job.run.evaluation?.steps == 1)
+        #expect(job["logging_steps"] == "11" && job["save_steps"] == "51" && job["eval_steps"] == "1")
+        let byEpochs = try #require(throws: JobError.self) { try read("save_steps: 0.25") }
+        #expect("\(byEpochs)".contains("save_steps is 0.25, a share of max_steps, which is not set"), "\(byEpochs)")
+        for value in ["0", "-5", "1.5"] {
+            let error = try #require(throws: JobError.self) { try read("max_steps: 9\nsave_steps: \(value)") }
+            #expect("\(error)".contains("expected a whole number of at least 1, or a share of max_steps"), "\(error)")
+        }
+    }
+
+    /// TRL evaluates with as many completions as it trains with.
+    @Test func anEvaluationOfOneCompletionAPromptIsSaid() throws {
+        let said = try read("eval_steps: 5").notices
+        #expect(said.count == 1 && said[0].contains("num_generations_eval"), "\(said)")
+        for quiet in ["eval_steps: 5\nnum_generations_eval: 8", "seed: 1", "algorithm: remax\neval_steps: 5"] {
+            #expect(try read(quiet).notices.filter { $0.contains("num_generations_eval") } == [], "\(quiet)")
+        }
+    }
+
+    @Test func aRewardModelIsTheFirstReward() throws {
+        let job = try read("model_name_or_path: m\nreward_model_name_or_path: org/rm")
+        #expect(job.rewards?.entries.map(\.reference) == ["model: org/rm", "accuracy_reward"])
+        #expect(job["reward_model_name_or_path"] == "null")
+        let again = try ResolvedJob(JobFile(text: job.yaml, name: "config.yaml", folder: URL(filePath: "/jobs")))
+        #expect(again.rewards?.entries == job.rewards?.entries && again.yaml == job.yaml)
     }
 
     @Test func generationBatchSizeIsAnotherWayToSayStepsPerGeneration() throws {

@@ -10,6 +10,7 @@ enum OptimizerReference {
         let total: Int
         let num_decay_steps: Int?
         let min_lr_ratio: Double?
+        let min_lr_rate: Double?
         /// One per step, three beyond the total.
         let factors: [Double]
 
@@ -21,6 +22,7 @@ enum OptimizerReference {
             case "constant_with_warmup": .constantWithWarmup
             case "linear": .linear
             case "cosine": .cosine
+            case "cosine_with_min_lr": .cosineWithMinimum(ratio: min_lr_rate!)
             default: .warmupStableDecay(decaySteps: num_decay_steps!, minimumRatio: min_lr_ratio ?? 0)
             }
         }

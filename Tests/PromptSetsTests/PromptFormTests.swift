@@ -311,6 +311,52 @@ struct PromptFormTests {
         #expect(missing?.description.hasSuffix("no such prompt file or folder; did you mean train.jsonl?") == true)
     }
 
+    /// As sets of the Hub's are cut: the parts are one set, in their order and not in that of the listing.
+    @Test func aSplitInPartsIsOneSet() throws {
+        try makeFolder("data")
+        let names = (0..<3).map { "data/train-0000\($0)-of-00003.jsonl" }
+        for (index, rows) in [["a", "b"], ["c"], ["d", "e"]].enumerated() {
+            _ = try folder.file(names[index], rows.map { "{\"prompt\": \"\($0)\"}\n" }.joined())
+        }
+        _ = try folder.file("data/test-00000-of-00001-a09b74b3ef9c3b56.csv", "prompt\nx\n")
+        let set = try PromptSet(folder.url)
+        #expect(try (0..<set.count).map { try set.prompt(at: $0).text } == ["a", "b", "c", "d", "e"])
+        #expect(try (0..<set.count).map { try set.prompt(at: $0).row } == [0, 1, 2, 3, 4])
+        #expect(set.name == folder.url.lastPathComponent && set.urls.count == 3)
+        #expect(set.identity == "train-00000-of-00003.jsonl and the other 2 of its parts: 5 rows, 80 bytes")
+        #expect(set.place(of: 3) == "line 1 of train-00002-of-00003.jsonl" && set.line(of: 4) == 2)
+        #expect(try PromptSet(folder.url, split: "eval").count == 1)
+        #expect(try PromptSet(folder.url.appending(path: names[0])).count == 2)
+        _ = try folder.file(names[2], "{\"prompt\": \"d\"}\n{\"prompt\": 1}\n")
+        let wrong = #expect(throws: PromptSetError.self) { try PromptSet(folder.url).prompt(at: 4) }
+        #expect(wrong?.description.contains("train-00002-of-00003.jsonl, line 2, column prompt") == true)
+    }
+
+    @discardableResult private func makeFolder(_ name: String) throws -> URL {
+        let made = folder.url.appending(path: name)
+        try FileManager.default.createDirectory(at: made, withIntermediateDirectories: true)
+        return made
+    }
+
+    @Test func partsThatAreMissingOrThereTwiceAreNamed() throws {
+        let row = "{\"prompt\": \"a\"}\n"
+        _ = try folder.file("train-00001-of-00008.jsonl", row)
+        func message() -> String {
+            let error = #expect(throws: PromptSetError.self) { try PromptSet(folder.url) }
+            return error?.description ?? ""
+        }
+        #expect(message().contains("7 of the 8 parts of the split \"train\" are missing: train-00000-of-00008.jsonl, "))
+        #expect(message().contains("train-00005-of-00008.jsonl …; download them too"))
+        _ = try folder.file("train-00000-of-00002.jsonl", row)
+        #expect(message().contains("is there in parts of 2 and of 8"))
+        let twice = try makeFolder("twice")
+        for name in ["train-00000-of-00001.jsonl", "train-00000-of-00001-0123456789abcdef.jsonl"] {
+            _ = try folder.file("twice/\(name)", row)
+        }
+        let error = #expect(throws: PromptSetError.self) { try PromptSet(twice) }
+        #expect(error?.description.contains("one part of the split \"train\" is there twice: ") == true)
+    }
+
     @Test func aFileChangedUnderARunIsAnError() throws {
         let set = try set("{\"prompt\": \"a\"}\n{\"prompt\": \"b\"}\n")
         _ = try folder.file("rows.jsonl", "{\"prompt\": \"a\"}\n{\"prompt\": \"bc\"}\n")

@@ -1,6 +1,6 @@
 """Reference numbers for the optimizer and the learning-rate schedules.
 
-Made with torch 2.13.0 and transformers 5.23.0:
+Made with torch 2.13.0 and transformers 5.24.0:
     python Tests/References/optimizer.py > Tests/References/optimizer.json
 
 `trajectory`: torch.optim.AdamW behind torch.nn.utils.clip_grad_norm_, two parameter groups split by the Hugging Face
@@ -104,6 +104,8 @@ print(json.dumps({
         schedule("linear", 10, 10),
         schedule("cosine", 0, 10),
         schedule("cosine", 5, 23),
+        schedule("cosine_with_min_lr", 0, 10, min_lr_rate=0.1),
+        schedule("cosine_with_min_lr", 5, 23, min_lr_rate=0.25),
         schedule("warmup_stable_decay", 3, 20, num_decay_steps=6),
         schedule("warmup_stable_decay", 3, 20, num_decay_steps=6, min_lr_ratio=0.1),
         schedule("warmup_stable_decay", 0, 12, num_decay_steps=12),

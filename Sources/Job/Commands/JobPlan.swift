@@ -46,7 +46,7 @@ package struct JobPlan {
             (prompts: prompts.count, longest: prompts.map(\.tokenIDs.count).max() ?? 0)
         }
         let rewards = job.rewards?.entries ?? []
-        try RewardAssembly.check(rewards)
+        try RewardAssembly.check(rewards, folder: base)
         let folders = try rewards.compactMap(\.modelReference).map {
             try RewardModelSettings.folder(of: $0, base: base)
         }
@@ -77,8 +77,24 @@ package struct JobPlan {
                     "\(ranks) processes, each with its share of every step; the memory that follows is that of the first"
                 )
             }
-            lines.append(memory.line)
+            lines += [memory.line, try disk(memory)]
             return lines.map { "# \($0)\n" }.joined()
         }
+    }
+
+    /// What the run's checkpoints and its final model take at most.
+    private func disk(_ memory: MemoryEstimate) throws -> String {
+        let (steps, every) = (try prompts.maxSteps(job), job.run.saveSteps)
+        let saves = steps / every + (steps % every == 0 ? 0 : 1)
+        // The newest is there before the oldest goes, and the best stays beside them.
+        let most = job.run.saveTotalLimit.map { max($0, 2) + (job.run.bestMetric == nil ? 1 : 2) } ?? saves
+        let count = min(saves, most)
+        // Numbers of steps that nobody takes are allowed.
+        let bytes = Int(min(Double(count) * Double(memory.checkpoint) + Double(memory.savedModel), 1e18))
+        let kept =
+            job.run.saveTotalLimit.map { "save_total_limit is \($0): up to \(count) at a time" }
+            ?? "save_total_limit is not set: all \(count) are kept"
+        return "disk, about \(MemoryEstimate.text(bytes)) for checkpoints of \(MemoryEstimate.text(memory.checkpoint)) "
+            + "and the final model; \(kept)"
     }
 }

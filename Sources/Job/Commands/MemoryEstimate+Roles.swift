@@ -23,6 +23,8 @@ package struct TrainedRole: Sendable, Equatable {
     let heldState: Int
     /// What other processes keep of that, which comes here to be saved.
     let stateElsewhere: Int
+    /// What the optimizer keeps of whole layers, on all processes together.
+    let wholeState: Int
     /// What a step brings into memory of state in a file: that of one parameter.
     let stateOfAStep: Int
     /// What its longest pass keeps for its way back, with the logits of the tokens that it scores.
@@ -57,6 +59,7 @@ package struct TrainedRole: Sendable, Equatable {
         untrained = isAdapted ? 0 : model.parameterBytes(master) - wholeWeights
         copies = isAdapted || master == compute ? 0 : model.parameterBytes(compute)
 
+        wholeState = trained.reduce(0) { $0 + run.optimizer.stateBytes(of: $1.name, shape: $1.shape, master) }
         let states = parts.map { run.optimizer.stateBytes(of: $0.name, shape: $0.shape, master) }
         let state = states.reduce(0, +)
         optimizerState = MemoryEstimate.share(state, isCritic ? run.replicas * run.tensorParallel : run.replicas)

@@ -124,6 +124,16 @@ package struct MemoryEstimate: Sendable {
     /// Keys and values at most: of the completions that are learned from, or of others.
     package var cache: Int { max(ownCache, run.otherCaches.max() ?? 0) }
 
+    // MARK: The disk
+
+    /// Of the policy's weights as they are published: all of them, or adapters.
+    var savedModel: Int { policy.untrained + policy.wholeWeights }
+    /// Of a checkpoint, up to what takes little: also what optimizers keep, a critic, and a reference that moves.
+    var checkpoint: Int {
+        let reference = run.reference?.sync == nil ? 0 : policy.wholeWeights
+        return savedModel + policy.wholeState + reference + (critic.map { $0.wholeWeights + $0.wholeState } ?? 0)
+    }
+
     /// For `--dry-run`.
     var line: String {
         let held = run.offloadsOptimizer ? "weights and gradients" : "weights, gradients and moments"
@@ -157,7 +167,7 @@ package struct MemoryEstimate: Sendable {
     /// The largest of so many parts.
     static func share(_ whole: Int, _ parts: Int) -> Int { (whole + parts - 1) / parts }
 
-    private static func text(_ bytes: Int) -> String {
+    static func text(_ bytes: Int) -> String {
         bytes < 1_000_000_000 ? "\((bytes + 999_999) / 1_000_000) MB" : String(format: "%.1f GB", Double(bytes) / 1e9)
     }
 }

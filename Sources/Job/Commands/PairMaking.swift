@@ -255,7 +255,9 @@ package struct PairMaking: Sendable {
     private func digest(_ set: PromptSet, _ model: String) throws(RunError) -> String {
         var hash = SHA256()
         let parts = [
-            set.identity, try SHA256.file(set.url).hex, columns.joined(separator: " "), model,
+            set.identity,
+            try set.urls.map { url throws(RunError) in try SHA256.file(url).hex }.joined(separator: " "),
+            columns.joined(separator: " "), model,
             "\(samples) \(limit ?? -1) \(sampling.seed)", "\(sampling.sampling)",
             thinking.map { thinking in
                 // A dictionary's own order differs from process to process.

@@ -59,7 +59,7 @@ package struct PolicyEvaluation: Sendable {
         for set in prompts {
             let url = try DatasetFolder.url(set.path)
             let split = try TextGeneration.split(of: url.path, wanted: set.split ?? "eval")
-            inputs.append(try PromptFile(url, split: split).url.path)
+            inputs += try PromptFile(url, split: split).urls.map(\.path)
         }
         try CommandOutputs.check(outputs, reading: inputs)
     }

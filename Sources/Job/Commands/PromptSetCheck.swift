@@ -207,12 +207,11 @@ package struct PromptSetCheck: Sendable {
     private func others(_ set: PromptSet) throws -> [PromptSet] {
         let folder = try DatasetFolder.url(path)
         let splits = try ["train", "eval", "test", "validation"].filter { try PromptFile.holds($0, in: folder) }
-        var urls = try splits.map { try PromptFile(folder, split: $0).url }
-        urls += against.map { URL(filePath: $0) }
+        let others = splits.map { (folder, $0) } + against.map { (URL(filePath: $0), "eval") }
         var seen: Set = [set.url.standardizedFileURL]
-        return try urls.filter { seen.insert($0.standardizedFileURL).inserted }.map {
-            try PromptSet($0, split: "eval", columns: columns)
-        }
+        return try others.filter { url, split in
+            seen.insert(try PromptFile(url, split: split).urls[0].standardizedFileURL).inserted
+        }.map { try PromptSet($0, split: $1, columns: columns) }
     }
 
     private static func overlap(of other: PromptSet, with hashes: Set<Int>) throws -> PromptSetReport.Overlap {

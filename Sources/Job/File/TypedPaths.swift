@@ -24,7 +24,7 @@ struct TypedPaths {
     func placed(_ node: SettingsNode, of key: String) -> SettingsNode {
         guard working.path != folder.path else { return node }
         switch key.prefix(while: { $0 != "." }) {
-        case "dataset_name", "placement": return scalars(node, path)
+        case "dataset_name", "placement", "reward_model_name_or_path": return scalars(node, path)
         case "datasets": return member(key, is: "path") ? scalars(node, path, ofMember: "path") : node
         case "eval_guard":
             guard member(key, is: "prompts", "texts", "reward_funcs") else { return node }

@@ -31,7 +31,7 @@ struct GuardedSets: Sendable {
     /// - Throws: An error that names the file, row or reward that cannot be used.
     init(_ job: ResolvedJob, _ model: ModelSource, base: URL) throws {
         all = try job.run.guards.map { settings in
-            try RewardAssembly.check(settings.rewards)
+            try RewardAssembly.check(settings.rewards, folder: base)
             let url = try DatasetFolder.url(settings.dataset.path, base)
             let set = try PromptSet(
                 url, split: settings.dataset.split ?? TextGeneration.split(of: url.path, wanted: "eval"),

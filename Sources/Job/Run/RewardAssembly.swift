@@ -51,12 +51,14 @@ package struct RewardAssembly {
             cacheFolder: cacheFolder.path, timeoutSeconds: timeoutSeconds, log: log, note: note)
     }
 
-    /// Checks the entries as far as that starts nothing: names, and the settings of rewards of this process.
+    /// Checks the entries as far as that starts nothing: names, settings of rewards of this process, and Python files.
     ///
-    /// - Throws: `RewardError` for an entry that is unknown or has wrong settings.
-    static func check(_ entries: [JobReward]) throws(RewardError) {
+    /// - Parameter folder: Relative paths of entries start here.
+    /// - Throws: `RewardError` for an entry that is unknown, has wrong settings or no file.
+    static func check(_ entries: [JobReward], folder: URL) throws(RewardError) {
         for entry in entries where entry.modelReference == nil {
-            try RewardOpening.check(entry.reference, settings: entry.settings, catalogue: ShippedRewards.catalogue)
+            try RewardOpening.check(
+                entry.reference, settings: entry.settings, catalogue: ShippedRewards.catalogue, baseFolder: folder.path)
         }
     }
 

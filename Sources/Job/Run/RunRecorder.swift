@@ -28,7 +28,7 @@ package actor RunRecorder: StepObserver {
     private var shown: Set<String> = []
     /// Those in the record, where each stands once a run.
     private var recorded: Set<String>
-    private let watch: RunWatch
+    private var watch: RunWatch
     private var skips: SkippedSteps
     private let phases: PhaseLog
     private let timeline: TimelineFile?
@@ -71,7 +71,11 @@ package actor RunRecorder: StepObserver {
         scorer?.advance(
             to: TrainingProgress(step: report.step, maxSteps: maxSteps, epoch: report.metrics["epoch"] ?? 0))
         await display.completed(report)
-        let warnings = watch.warnings(report.metrics) + RunWatch.failures(of: scorer?.rewardNames ?? [], in: report)
+        watch.note(report.metrics, step: report.step)
+        let rewards = scorer?.rewardNames ?? []
+        let warnings =
+            watch.warnings(report.metrics) + RunWatch.failures(of: rewards, in: report)
+            + watch.silent(of: rewards, in: report)
         for (name, text) in warnings { try await warn(text, as: name, step: report.step) }
         try await noted(Metrics(), report.notes, step: report.step)
         try skips.note(report)

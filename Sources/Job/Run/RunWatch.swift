@@ -2,21 +2,122 @@ package import Coordinator
 package import Records
 internal import RewardInterface
 
-/// Looks at each step's numbers for signs that a run is broken.
+/// Looks at each step's numbers for signs that a run is broken. What it counts over several steps begins anew with each
+/// start.
 package struct RunWatch: Sendable {
     /// Largest mean difference between sampled and re-scored log-probs, in nats.
     private let gapLimit: Double?
     private let masksTruncated: Bool
     private let needsDifferences: Bool
+    private let clippedLimit: Int
+    /// Rollout steps in a row so far of completions that were all cut off and taught nothing.
+    private var clippedSteps = 0
+    /// Tokens of the longest completion so far that ended by itself; `nil` where none has.
+    private var longestEnded: Int?
+    /// Steps in a row so far in which a reward scored nothing, by its name.
+    private var silentSteps: [String: Int] = [:]
+    /// As many are worth a warning.
+    private static let mostSilentSteps = 5
+    private let guards: [MetricGuard]
+    /// What became of each guard's metric.
+    private var guarded: [Guarded]
+
+    /// The course of a guarded metric.
+    private struct Guarded: Sendable {
+        var isSeen = false
+        /// Steps in a row so far beyond the bound, and the first of them.
+        var steps = 0
+        var since = 0
+        var newest = 0.0
+    }
 
     /// - Parameters:
     ///   - gapLimit: `nil` for none.
     ///   - masksTruncated: Whether completions that were cut off are left out of the loss.
     ///   - needsDifferences: Whether completions of equal rewards teach nothing.
-    package init(gapLimit: Double?, masksTruncated: Bool = false, needsDifferences: Bool = true) {
+    ///   - clippedLimit: Rollout steps in a row of completions that were all cut off and taught nothing, at which the
+    ///     run ends; 0 for never.
+    ///   - guards: Metrics that are to stay within bounds.
+    package init(
+        gapLimit: Double?, masksTruncated: Bool = false, needsDifferences: Bool = true, clippedLimit: Int = 0,
+        guards: [MetricGuard] = []
+    ) {
+        self.guards = guards
+        guarded = guards.map { _ in Guarded() }
         self.gapLimit = gapLimit
         self.masksTruncated = masksTruncated
         self.needsDifferences = needsDifferences
+        self.clippedLimit = clippedLimit
+    }
+
+    /// Counts a step into what is watched over several of them; before ``warnings(_:)`` and ``check(_:step:)``.
+    package mutating func note(_ metrics: Metrics, step: Int) {
+        if let ended = metrics["completions/max_terminated_length"] {
+            longestEnded = max(longestEnded ?? 0, Int(ended))
+        }
+        clippedSteps = isLostToTheLimit(metrics) ? clippedSteps + 1 : 0
+        for name in metrics.names {
+            guard let reward = name.wholeMatch(of: #/rewards/(.+)/coverage/#)?.1 else { continue }
+            silentSteps[String(reward)] = metrics[name] == 0 ? silentSteps[String(reward), default: 0] + 1 : 0
+        }
+        for (index, rule) in guards.enumerated() {
+            guard let value = metrics[rule.metric] else { continue }
+            guarded[index].isSeen = true
+            guarded[index].newest = value
+            guarded[index].steps = rule.isCrossed(by: value) ? guarded[index].steps + 1 : 0
+            if guarded[index].steps == 1 { guarded[index].since = step }
+        }
+    }
+
+    /// What a guard has to say of its metric; `nil` while it is within its bound.
+    private func alarm(_ index: Int) -> String? {
+        let (rule, course) = (guards[index], guarded[index])
+        guard course.steps >= rule.steps else { return nil }
+        return "metric_guard: \(rule.metric) has been \(rule.words) since step \(course.since), it is \(course.newest)"
+    }
+
+    /// What guards found, and guards of a metric that the steps do not have: nobody would miss their alarm.
+    private func guardWarnings(_ metrics: Metrics) -> [(name: String, text: String)] {
+        guards.indices.compactMap { index in
+            let name = guards[index].metric
+            if let alarm = alarm(index) { return ("guard \(index) \(name)", alarm) }
+            guard !guarded[index].isSeen else { return nil }
+            let near = nearestNames(to: name, among: metrics.names)
+            return (
+                "guard_unseen \(index) \(name)",
+                "metric_guard: no step so far has a metric '\(name)', which is guarded only where there is one"
+                    + (near.isEmpty ? "" : "; did you mean \(near.joined(separator: ", "))?")
+            )
+        }
+    }
+
+    /// Rewards that have scored nothing in the last steps, each with its first reason in this one. Abstaining is no
+    /// failure, so that no error rate shows it.
+    package func silent(of rewards: [String], in report: StepReport) -> [(name: String, text: String)] {
+        rewards.enumerated().compactMap { index, reward in
+            guard silentSteps[reward, default: 0] >= Self.mostSilentSteps else { return nil }
+            let scores = report.groups.flatMap(\.scores).compactMap { $0.indices.contains(index) ? $0[index] : nil }
+            let reason = scores.lazy.compactMap(\.note).first?.split(separator: "\n").first.map { " (\($0))" } ?? ""
+            return (
+                "silent \(reward)",
+                "the reward \(reward) has scored no completion in \(Self.mostSilentSteps) steps in a row\(reason): "
+                    + "nothing is learned from it"
+            )
+        }
+    }
+
+    /// Whether every completion was cut off, and none was rewarded or learned from. Where all completions are to be of
+    /// the limit's length, their rewards differ, or are above 0.
+    private func isLostToTheLimit(_ metrics: Metrics) -> Bool {
+        guard metrics["completions/clipped_ratio"] == 1 else { return false }
+        let isUnlearned = metrics["empty_steps"] != nil && (masksTruncated || metrics["reward"] == nil)
+        return isUnlearned || metrics["frac_reward_zero_std/all_wrong"] == 1
+    }
+
+    /// What is known of the length that completions need.
+    private var neededLength: String {
+        longestEnded.map { "the longest that ended by itself so far has \($0) tokens" }
+            ?? "none has ended by itself so far"
     }
 
     /// Signs that a run may be learning nothing, by name; worth a line each, once.
@@ -26,7 +127,8 @@ package struct RunWatch: Sendable {
             found.append(
                 (
                     "clipped",
-                    "\(Int(clipped * 100)) % of the completions hit max_completion_length; their ends are cut off"
+                    "\(Int(clipped * 100)) % of the completions hit max_completion_length; their ends are cut off, and "
+                        + neededLength
                 ))
         }
         let isRewarded = metrics.names.contains { $0.hasPrefix("rewards/") && $0.hasSuffix("/coverage") }
@@ -55,7 +157,7 @@ package struct RunWatch: Sendable {
                     "a step had no completion to learn from: none was scored, was good enough or had an advantage"
                 ))
         }
-        return found + Self.softWarnings(metrics) + Self.thinkingWarnings(metrics)
+        return found + Self.softWarnings(metrics) + Self.thinkingWarnings(metrics) + guardWarnings(metrics)
     }
 
     /// Signs that a model that should think or should not does the other.
@@ -131,8 +233,18 @@ package struct RunWatch: Sendable {
         }
     }
 
-    /// Ends a run whose sampler and trainer disagree.
-    func check(_ metrics: Metrics, step: Int) throws(JobError) {
+    /// Ends a run whose completions never end, that crossed a guard's bound, or whose sampler and trainer disagree.
+    package func check(_ metrics: Metrics, step: Int) throws(JobError) {
+        for index in guards.indices where guards[index].stops {
+            if let alarm = alarm(index) { throw JobError(place: "step \(step)", message: alarm) }
+        }
+        if clippedLimit > 0, clippedSteps >= clippedLimit {
+            throw JobError(
+                place: "step \(step)",
+                message: "for \(clippedSteps) rollout steps every completion hit max_completion_length and none was "
+                    + "rewarded (clipped_steps_limit); \(neededLength). Raise max_completion_length, or begin with a "
+                    + "model that ends its texts, such as one that sft has taught")
+        }
         guard let gapLimit, let gap = metrics["sampling/sampling_logp_difference/mean"], !(gap <= gapLimit) else {
             return
         }

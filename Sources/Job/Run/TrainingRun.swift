@@ -259,7 +259,8 @@ package final class TrainingRun: Sendable {
             logsCompletions: job.run.logsCompletions, firstStep: firstStep, maxSteps: maxSteps,
             watch: RunWatch(
                 gapLimit: job.run.gapLimit, masksTruncated: job["mask_truncated_completions"] == "true",
-                needsDifferences: parts.plan.credit?.needsDifferences ?? true),
+                needsDifferences: parts.plan.credit?.needsDifferences ?? true,
+                clippedLimit: learnsFromItsSamplesAlone ? job.run.clippedLimit : 0, guards: job.run.metricGuards),
             phases: parts.phases,
             timeline: TimelineFile(folder.url, steps: job.run.timelineSteps, ranks: team?.ranks.size ?? 1))
         let saver = CheckpointSaver(
@@ -316,6 +317,13 @@ package final class TrainingRun: Sendable {
             try await leave(recorder, display)
         }
         return outcome
+    }
+
+    /// Whether nothing but the completions of a step and their rewards teaches: neither demonstrations nor kept groups
+    /// can then bring a policy to end its texts.
+    private var learnsFromItsSamplesAlone: Bool {
+        let plan = parts.plan
+        return plan.parts.count == 1 && plan.demonstrations == nil && plan.replay == nil && plan.rethinking == nil
     }
 
     private func leave(_ recorder: RunRecorder, _ display: any RunDisplay) async throws {

@@ -29,11 +29,15 @@ package struct DataSettings: Sendable {
     init(reading job: inout SettingsReader, learnsRows: Bool) {
         let name: String? = job.read(
             "dataset_name", optional: nil,
-            "A prompt file (JSON Lines, JSON, CSV, TSV, also .gz; Parquet), or a folder with train.jsonl and eval.jsonl, relative to the job file (on the command line, to the working directory); or a data set in the Hugging Face cache, such as trl-lib/tldr."
+            "A prompt file (JSON Lines, JSON, CSV, TSV, also .gz; Parquet), or a folder with train.jsonl and eval.jsonl or with the parts of published sets (train-00000-of-00002.parquet ...), relative to the job file (on the command line, to the working directory); or a data set in the Hugging Face cache, such as trl-lib/tldr."
+        )
+        let configuration: String? = job.read(
+            "dataset_config", optional: nil,
+            "The configuration of a data set of the Hub's: its folder in the set, so that dataset_name openai/gsm8k with main is openai/gsm8k/main."
         )
         let several = job.read(
             "datasets", default: DatasetList(),
-            "Several prompt sets as one, instead of dataset_name: a list of sections with path and optionally split, fraction, columns (those to keep) and column_map. fraction f_i is the set's share of the mixture, as in TRL: the mixture has N = min(n_i / f_i) rows, and the first round(f_i N) rows of each set are taken; without fractions, all rows of all sets."
+            "Several prompt sets as one, instead of dataset_name: a list of sections with path and optionally name (as dataset_config), split, fraction, columns (those to keep) and column_map. fraction f_i is the set's share of the mixture, as in TRL: the mixture has N = min(n_i / f_i) rows, and the first round(f_i N) rows of each set are taken; without fractions, all rows of all sets."
         ).datasets
         let split = job.read(
             "dataset_train_split", default: "train",
@@ -72,11 +76,18 @@ package struct DataSettings: Sendable {
         isMixture = !several.isEmpty
         if isMixture {
             datasets = several
-            if name != nil { job.notice("without effect beside datasets: dataset_name") }
+            let unused = [("dataset_name", name), ("dataset_config", configuration)].filter { $0.1 != nil }
+            let names = unused.map(\.0).joined(separator: ", ")
+            if !unused.isEmpty { job.notice("without effect beside datasets: \(names)") }
             check(&job)
         } else {
             var one = DatasetSettings(path: name ?? ".")
             one.split = split
+            if let configuration {
+                one.take(configuration: configuration)
+                job.resolve("dataset_name", to: one.path)
+                job.resolve("dataset_config", to: nil as String?)
+            }
             datasets = [one]
             if name == nil {
                 job.refuse(
@@ -110,6 +121,13 @@ package struct DatasetSettings: Sendable, Equatable {
     package var columnMap: [NamedValue]?
 
     package init(path: String) { self.path = path }
+
+    /// Reads the set in one of its configurations, which is a folder of it; `default` is what the Hub calls the only one
+    /// of a set without such folders.
+    fileprivate mutating func take(configuration: String) {
+        guard !configuration.isEmpty, configuration != "default" else { return }
+        path += (path.hasSuffix("/") ? "" : "/") + configuration
+    }
 }
 
 /// The value of `datasets:`.
@@ -163,9 +181,9 @@ extension DatasetSettings {
         return map
     }
 
-    private static let keys = ["path", "split", "fraction", "columns", "column_map"]
+    private static let keys = ["path", "split", "fraction", "columns", "column_map", "name"]
     /// Keys of TRL's that say where the Hub has a set.
-    private static let hubKeys = ["name", "data_dir", "data_files"]
+    private static let hubKeys = ["data_dir", "data_files"]
 
     /// A section, or the path alone.
     static func read(_ node: SettingsNode) throws(SettingsProblem) -> DatasetSettings {
@@ -174,9 +192,13 @@ extension DatasetSettings {
             throw node.problem("a set of datasets is \(node.found); expected a section with path")
         }
         var dataset = DatasetSettings(path: "")
-        for member in members { try dataset.set(member.key, member.node) }
+        for member in members where member.key != "name" { try dataset.set(member.key, member.node) }
         guard !dataset.path.isEmpty else {
             throw node.problem("a set of datasets has no path; found \(node.found)")
+        }
+        if let name = node.member("name") {
+            let configuration: String? = try name.value("name", of: "datasets", "a text") { _ in true }
+            dataset.take(configuration: configuration ?? "")
         }
         return dataset
     }

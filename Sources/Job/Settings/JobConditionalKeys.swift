@@ -90,8 +90,6 @@ extension JobKnownKeys {
 
     private static let data: [String: JobConditionalKey] = [
         "dataset_text_field": JobConditionalKey(["text"], .refuse("name the column in column_map: {text: NAME}")),
-        "dataset_config": JobConditionalKey(
-            [], .refuse("a configuration is a folder of the set; name it in dataset_name, such as openai/gsm8k/main")),
         "test_split_size": JobConditionalKey(
             [], .refuse("rows are not held out; put them into a file of their own (eval.jsonl of the folder)")),
         "data_seed": JobConditionalKey([], .notice("seed also sets the order of prompts")),

@@ -130,8 +130,10 @@ package struct JobKeys: Sendable {
             return nil
         }
         if let instead = JobKnownKeys.notBuilt[key] {
-            // Switched off: nothing is missing.
-            let isOff = node.content == .null || Bool.read(node) == false || JobKnownKeys.isSwitchedOff(key, job)
+            // Switched off, or an empty section: nothing is missing.
+            let isOff =
+                JobConditionalKey([], .notice("")).isHarmless(node) || Bool.read(node) == false
+                || JobKnownKeys.isSwitchedOff(key, job)
             guard !isOff else { return nil }
             return "\(key) is not supported: \(instead)" + Self.misplaced(node)
         }

@@ -106,7 +106,6 @@ enum JobKnownKeys {
         "use_bnb_nested_quant": "quantised training is not built",
         "bnb_4bit_quant_storage": "quantised training is not built",
         "max_tool_calling_iterations": "tools and several turns are not built",
-        "reward_model_name_or_path": "a reward model is an entry of reward_funcs: {model: FOLDER}",
         "use_adaptive_entropy": "the adaptive entropy coefficient is not built; set entropy_coef",
         "generation_kwargs": "set temperature, top_p, top_k, min_p, repetition_penalty or stop_strings themselves",
         "neftune_noise_alpha": "noise on embeddings is not built",
@@ -144,6 +143,8 @@ enum JobKnownKeys {
         "batch_size": "it is called per_device_train_batch_size, and counts completions",
         "mini_batch_size": "it is called per_device_train_batch_size, and counts completions",
         "model": "it is called model_name_or_path", "dataset": "it is called dataset_name",
+        "input_key": "name the column in column_map: {prompt: NAME}",
+        "label_key": "name the column in column_map: {answer: NAME}, or as the reward asks for it",
         "train_dataset": "it is called dataset_name", "rewards": "it is called reward_funcs",
         "<<": "merge keys are not read; write the lines themselves",
     ]

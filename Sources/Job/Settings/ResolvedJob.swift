@@ -212,8 +212,8 @@ struct Reading {
         let isEvaluated = defaults.comparesPairs || generates && (defaults.needsRewards || !names.isEmpty)
         run = RunSettings(
             reading: &job, method: method.name, isEvaluated: isEvaluated, samples: generates,
-            hasRewards: !names.isEmpty, learnsTexts: plan.heads == nil, gold: control?.search?.gold,
-            samplesAhead: staleness.maxSteps > 0)
+            hasRewards: !names.isEmpty, learnsTexts: plan.heads == nil, maxSteps: data.maxSteps,
+            gold: control?.search?.gold, samplesAhead: staleness.maxSteps > 0)
         if let control, control.dynamic.isGuided {
             job.check(
                 run.evaluation != nil, "dynamic_weights.method",

@@ -13,11 +13,20 @@ package struct RewardEntries: Sendable {
 
     init(reading job: inout SettingsReader, for method: String, isNeeded: Bool = true) {
         let problemsBefore = job.problems.count
-        entries = job.read(
+        var entries = job.read(
             "reward_funcs", default: [JobReward](),
             "Rewards by name (plumbline reward list), path/file.py:function, package.module.function, {command: …}, {url: …} or {model: folder}; an entry may be a section with the reward's own settings; beside path, command, url or model, name is its name in metrics."
         )
         let isRefused = job.problems.count > problemsBefore
+        let model: String? = job.read(
+            "reward_model_name_or_path", optional: nil, SettingsBound("that is not empty") { !$0.isEmpty },
+            "A reward model, before the rewards of reward_funcs: TRL's way to write the entry {model: FOLDER}.")
+        if let model {
+            entries.insert(JobReward(reference: "model: \(model)"), at: 0)
+            job.resolve("reward_funcs", to: entries)
+            job.resolve("reward_model_name_or_path", to: nil as String?)
+        }
+        self.entries = entries
         errorBudget = job.read(
             "reward_error_budget", default: 0.05, .from(0, to: 1),
             "Largest share of a reward's last 1000 scores (counted as at least 200) that may fail or time out before the run stops with the first failure and its sample. At its end their true number counts: a run with a larger share ends with the same error, its model saved."

@@ -25,6 +25,10 @@ package struct RunSettings: Sendable {
     package let placesBest: Bool
     /// `nil` for none.
     package let gapLimit: Double?
+    /// Rollout steps in a row whose completions were all cut off and unrewarded, at which the run ends; 0 for never.
+    package let clippedLimit: Int
+    /// Metrics that are to stay within bounds.
+    package let metricGuards: [MetricGuard]
     package let reports: ReportSettings
     /// Steps of a start that `timeline.json` shows.
     package let timelineSteps: Int
@@ -45,12 +49,13 @@ package struct RunSettings: Sendable {
     ///   - hasRewards: Whether the job has rewards.
     ///   - learnsTexts: Whether what it trains gives texts a likelihood.
     ///   - method: For messages.
+    ///   - maxSteps: Optimizer steps of the run; `nil` where the epochs say.
     ///   - samplesAhead: Whether the weights move between sampling and learning.
     ///   - gold: The reward by whose evaluations a search chooses, so that the run ends with the policy that was best
     ///     in it; `nil` for none.
     init(
         reading job: inout SettingsReader, method: String, isEvaluated: Bool, samples: Bool, hasRewards: Bool,
-        learnsTexts: Bool, gold: String? = nil, samplesAhead: Bool = false
+        learnsTexts: Bool, maxSteps: Int?, gold: String? = nil, samplesAhead: Bool = false
     ) {
         outputDirectory = job.read(
             "output_dir", required: "name the run's folder", standIn: ".",
@@ -67,17 +72,18 @@ package struct RunSettings: Sendable {
                 "A checkpoint folder, or true for the newest complete one in output_dir. The continued run equals an uninterrupted one to the bit."
             ).from
         loggingSteps = job.read(
-            "logging_steps", default: 10, .atLeast(1),
-            "Optimizer steps between two rows of metrics on the terminal. metrics.jsonl has every step.")
+            "logging_steps", default: StepInterval.steps(10),
+            "Optimizer steps between two rows of metrics on the terminal; below 1 a share of max_steps. metrics.jsonl has every step."
+        ).resolved("logging_steps", of: maxSteps, &job)
         logsCompletions = job.read(
             "log_completions", default: true, "Writes every step's completions to completions/.")
         let printed: Int? = job.read(
             "num_completions_to_print", optional: nil, .atLeast(0), "Completions shown on the terminal with each row.")
         completionsToPrint = printed ?? 0
         let saves = job.read(
-            "save_steps", default: 500, .atLeast(1),
-            "Optimizer steps between two checkpoints; one more is written at the end. Defaults to eval_steps if the run ends with its best model."
-        )
+            "save_steps", default: StepInterval.steps(500),
+            "Optimizer steps between two checkpoints, below 1 a share of max_steps; one more is written at the end. Defaults to eval_steps if the run ends with its best model."
+        ).resolved("save_steps", of: maxSteps, &job)
         saveTotalLimit = job.read(
             "save_total_limit", optional: nil, .atLeast(1),
             "Checkpoints to keep; the best and the newest are never removed, nor, until the run ends, is the one before the newest."
@@ -86,9 +92,11 @@ package struct RunSettings: Sendable {
             "eval_strategy", optional: nil,
             "steps evaluates every eval_steps, by default logging_steps; no never does, whatever eval_steps says. Unless set, steps if eval_steps is set. evaluation_strategy is an alias."
         )
-        var steps: Int? = job.read(
-            "eval_steps", optional: nil, .atLeast(1),
-            "Optimizer steps between two evaluations on the test split; off unless set or requested by eval_strategy.")
+        let interval: StepInterval? = job.read(
+            "eval_steps", optional: nil,
+            "Optimizer steps between two evaluations on the test split, below 1 a share of max_steps; off unless set or requested by eval_strategy."
+        )
+        var steps = interval?.resolved("eval_steps", of: maxSteps, &job)
         switch strategy {
         case .no:
             job.ignore("eval_steps", "num_generations_eval", "eval_limit")
@@ -103,6 +111,11 @@ package struct RunSettings: Sendable {
             "num_generations_eval", optional: nil, .from(1, to: 65_535),
             "Completions per prompt in evaluation; 1 unless set.")
         generations = asked ?? 1
+        if asked == nil, steps != nil, samples, isEvaluated, job.entry("num_generations")?.value != "1" {
+            job.notice(
+                "evaluation samples one completion a prompt; num_generations_eval asks for more (TRL's default is num_generations)"
+            )
+        }
         job.resolve("num_generations_eval", to: generations)
         let limit: Int? = job.read(
             "eval_limit", optional: nil, .atLeast(1), "Prompts per evaluation during training; all unless set.")
@@ -134,6 +147,15 @@ package struct RunSettings: Sendable {
         gapLimit = job.read(
             "logprob_gap_limit", optional: samplesAhead ? nil : 0.01, .above(0),
             "The run stops when the mean difference between sampled and re-scored log-probs exceeds this many nats. Off by default with max_staleness above 0, where the gap includes the update in between."
+        )
+        clippedLimit = job.read(
+            "clipped_steps_limit", default: 20, .from(0, to: 1_000_000_000),
+            "The run stops, with a checkpoint, after so many rollout steps in a row in which every completion hit max_completion_length and none was rewarded above 0 or learned from; 0 never stops it. Does not count where demonstrations, forced_rethinking or replayed groups teach too."
+        )
+        job.ignore("clipped_steps_limit", when: !samples)
+        metricGuards = job.read(
+            "metric_guard", default: [MetricGuard](),
+            "Metrics of training steps that are to stay within bounds, a list: {metric: kl, above: 0.5, steps: 10} warns once when kl was above 0.5 in ten rollout steps in a row; below is a lower bound, and stop: true ends the run, with a checkpoint. steps is 1 unless set; each start counts anew, and a step without the metric is passed over. Evaluations have eval_guard."
         )
         reports = ReportSettings(reading: &job, outputDirectory: outputDirectory)
         timelineSteps =
@@ -182,6 +204,47 @@ enum EvaluationStrategy: String, SettingsChoice {
     static func read(_ node: SettingsNode) -> EvaluationStrategy? {
         guard case .scalar(let text, _) = node.content else { return nil }
         return Bool.read(node) == false ? .no : EvaluationStrategy(rawValue: text)
+    }
+}
+
+/// Optimizer steps between two of something; below 1 a share of the run, as in transformers.
+enum StepInterval: SettingsValue {
+    case steps(Int)
+    case share(Double)
+
+    static var expectation: String { "a whole number of at least 1, or a share of max_steps below 1" }
+
+    static func read(_ node: SettingsNode) -> StepInterval? {
+        if let steps = Int.read(node) { return steps > 0 ? .steps(steps) : nil }
+        guard let share = Double.read(node), share > 0, share < 1 else { return nil }
+        return .share(share)
+    }
+
+    var yaml: String {
+        switch self {
+        case .steps(let steps): steps.yaml
+        case .share(let share): share.yaml
+        }
+    }
+
+    /// The whole number, which is then the setting's value. A share is rounded up.
+    ///
+    /// - Parameters:
+    ///   - key: The setting.
+    ///   - maxSteps: Optimizer steps of the run; without them a share is refused.
+    func resolved(_ key: String, of maxSteps: Int?, _ job: inout SettingsReader) -> Int {
+        switch self {
+        case .steps(let steps): return steps
+        case .share(let share):
+            guard let maxSteps else {
+                job.refuse(
+                    key, "\(key) is \(yaml), a share of max_steps, which is not set; set it, or give a number of steps")
+                return 1
+            }
+            let steps = max(1, Int((Double(maxSteps) * share).rounded(.up)))
+            job.resolve(key, to: steps)
+            return steps
+        }
     }
 }
 
