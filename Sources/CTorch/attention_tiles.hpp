@@ -14,6 +14,7 @@
 
 #include "packed_attention.hpp"
 #include "parallel.hpp"
+#include "row_sums.hpp"
 #include "vectors.hpp"
 
 namespace ctorch {
@@ -27,31 +28,7 @@ static_assert(tile_rows % most_rows == 0 && block_keys % most_rows == 0 && block
 inline int64_t rounded(int64_t count, int64_t to) { return (count + to - 1) / to * to; }
 
 /// sums[row][0 ..< 32] (+)= Σᵢ x(row, i) · panel[i][0 ..< 32], where x(row, i) is `x[row · block_keys + i]`, as scores
-/// lie, or `x[i · step + row]`.
-template <int rows, int lanes, bool are_scores>
-CTORCH_INLINE void accumulate(
-    const float *x, int64_t step, const float *panel, int64_t count, float *sums, int64_t sums_step, bool adds) {
-#pragma clang fp contract(fast)
-    Lanes<float> sum[rows][lanes];
-    for (int row = 0; row < rows; ++row)
-        for (int lane = 0; lane < lanes; ++lane) {
-            sum[row][lane] = Lanes<float>{};
-            if (adds) sum[row][lane] = *reinterpret_cast<Lanes<float> *>(sums + row * sums_step + lane * lane_count);
-        }
-    for (int64_t i = 0; i < count; ++i) {
-        Lanes<float> factor[lanes];
-        for (int lane = 0; lane < lanes; ++lane)
-            factor[lane] = *reinterpret_cast<const Lanes<float> *>(panel + i * width + lane * lane_count);
-        for (int row = 0; row < rows; ++row)
-            for (int lane = 0; lane < lanes; ++lane)
-                sum[row][lane] += factor[lane] * (are_scores ? x[row * block_keys + i] : x[i * step + row]);
-    }
-    for (int row = 0; row < rows; ++row)
-        for (int lane = 0; lane < lanes; ++lane)
-            *reinterpret_cast<Lanes<float> *>(sums + row * sums_step + lane * lane_count) = sum[row][lane];
-}
-
-/// As many rows as there are, rounded up to the kernel's.
+/// lie, or `x[i · step + row]`; for as many rows as there are, rounded up to the kernel's.
 template <bool are_scores, int rows, int lanes>
 struct PanelProduct {
     static CTORCH_INLINE void run(
@@ -59,9 +36,10 @@ struct PanelProduct {
         bool adds) {
         for (int64_t row = 0; row < all; row += rows)
             for (int lane = 0; lane < width / lane_count; lane += lanes)
-                accumulate<rows, lanes, are_scores>(
-                    x + row * (are_scores ? block_keys : 1), step, panel + lane * lane_count, count,
-                    sums + row * sums_step + lane * lane_count, sums_step, adds);
+                accumulate_rows<rows, lanes>(
+                    x + row * (are_scores ? block_keys : 1), are_scores ? block_keys : 1, are_scores ? 1 : step,
+                    panel + lane * lane_count, width, count, sums + row * sums_step + lane * lane_count, sums_step,
+                    adds);
     }
 };
 

@@ -224,11 +224,12 @@ struct TransformerBlock {
         _ hidden: Tensor, _ context: PackedContext, into cache: PromptWriter? = nil, only wanted: [Int]? = nil
     ) throws -> Tensor {
         try keeping(context.kept, PassExtras(dropout: context.dropout), like: hidden) { extras in
-            let heads = try attention.heads(normalized(hidden, inputNorm), context, extras, into: cache)
-            guard let wanted else { return try feedForward(hidden + attention.joined(heads, extras), extras) }
-            let (read, residual) = (try heads.rows(at: wanted), try hidden.rows(at: wanted))
+            let (read, stream) = try normalized(hidden, inputNorm)
+            let heads = try attention.heads(read, context, extras, into: cache)
+            guard let wanted else { return try feedForward(stream, attention.joined(heads, extras), extras) }
             let behind = try extras.rows(at: wanted)
-            return try feedForward(residual + attention.joined(read, behind), behind)
+            return try feedForward(
+                stream.rows(at: wanted), attention.joined(heads.rows(at: wanted), behind), behind)
         }
     }
 
@@ -240,8 +241,9 @@ struct TransformerBlock {
                 kept: context.kept?.written(inLayer: layer))
         }
         return try keeping(context.kept, PassExtras(), like: hidden) { extras in
-            let heads = try attention.decode(normalized(hidden, inputNorm), context, extras, cache)
-            return try feedForward(hidden + attention.joined(heads, extras), extras)
+            let (read, stream) = try normalized(hidden, inputNorm)
+            let heads = try attention.decode(read, context, extras, cache)
+            return try feedForward(stream, attention.joined(heads, extras), extras)
         }
     }
 
@@ -256,16 +258,22 @@ struct TransformerBlock {
         return output
     }
 
-    private func feedForward(_ hidden: Tensor, _ extras: PassExtras) throws(TensorError) -> Tensor {
-        let x = try normalized(hidden, feedForwardNorm)
+    /// - Parameter attended: What attention adds to the hidden states.
+    private func feedForward(
+        _ hidden: Tensor, _ attended: Tensor, _ extras: PassExtras
+    ) throws(TensorError) -> Tensor {
+        let (x, stream) = try normalized(hidden, adding: attended, feedForwardNorm)
         let inner = try Projection.outputs(of: x, by: [gate, up], extras)
-        return try hidden + down(inner[0], gating: inner[1], extras)
+        return try stream + down(inner[0], gating: inner[1], extras)
     }
 
-    /// The input of a part: every rank reads it whole, and finds its own share of the gradient.
-    private func normalized(_ hidden: Tensor, _ weight: Tensor) throws(TensorError) -> Tensor {
-        let normalized = try hidden.rmsNorm(weight: weight, epsilon: epsilon)
-        return try group?.copied(normalized) ?? normalized
+    /// The input of a part, which every rank reads whole, and finds its own share of the gradient; and the hidden states, with
+    /// what is added, that go on beside it.
+    private func normalized(
+        _ hidden: Tensor, adding part: Tensor? = nil, _ weight: Tensor
+    ) throws(TensorError) -> (norm: Tensor, stream: Tensor) {
+        let (norm, stream) = try hidden.normed(adding: part, weight: weight, epsilon: epsilon)
+        return (try group?.copied(norm) ?? norm, stream)
     }
 }
 
