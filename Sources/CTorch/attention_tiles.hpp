@@ -14,6 +14,7 @@
 
 #include "packed_attention.hpp"
 #include "parallel.hpp"
+#include "row_sums.hpp"
 #include "vectors.hpp"
 
 namespace ctorch {
@@ -27,31 +28,7 @@ static_assert(tile_rows % most_rows == 0 && block_keys % most_rows == 0 && block
 inline int64_t rounded(int64_t count, int64_t to) { return (count + to - 1) / to * to; }
 
 /// sums[row][0 ..< 32] (+)= Σᵢ x(row, i) · panel[i][0 ..< 32], where x(row, i) is `x[row · block_keys + i]`, as scores
-/// lie, or `x[i · step + row]`.
-template <int rows, int lanes, bool are_scores>
-CTORCH_INLINE void accumulate(
-    const float *x, int64_t step, const float *panel, int64_t count, float *sums, int64_t sums_step, bool adds) {
-#pragma clang fp contract(fast)
-    Lanes<float> sum[rows][lanes];
-    for (int row = 0; row < rows; ++row)
-        for (int lane = 0; lane < lanes; ++lane) {
-            sum[row][lane] = Lanes<float>{};
-            if (adds) sum[row][lane] = *reinterpret_cast<Lanes<float> *>(sums + row * sums_step + lane * lane_count);
-        }
-    for (int64_t i = 0; i < count; ++i) {
-        Lanes<float> factor[lanes];
-        for (int lane = 0; lane < lanes; ++lane)
-            factor[lane] = *reinterpret_cast<const Lanes<float> *>(panel + i * width + lane * lane_count);
-        for (int row = 0; row < rows; ++row)
-            for (int lane = 0; lane < lanes; ++lane)
-                sum[row][lane] += factor[lane] * (are_scores ? x[row * block_keys + i] : x[i * step + row]);
-    }
-    for (int row = 0; row < rows; ++row)
-        for (int lane = 0; lane < lanes; ++lane)
-            *reinterpret_cast<Lanes<float> *>(sums + row * sums_step + lane * lane_count) = sum[row][lane];
-}
-
-/// As many rows as there are, rounded up to the kernel's.
+/// lie, or `x[i · step + row]`; for as many rows as there are, rounded up to the kernel's.
 template <bool are_scores, int rows, int lanes>
 struct PanelProduct {
     static CTORCH_INLINE void run(
@@ -59,9 +36,10 @@ struct PanelProduct {
         bool adds) {
         for (int64_t row = 0; row < all; row += rows)
             for (int lane = 0; lane < width / lane_count; lane += lanes)
-                accumulate<rows, lanes, are_scores>(
-                    x + row * (are_scores ? block_keys : 1), step, panel + lane * lane_count, count,
-                    sums + row * sums_step + lane * lane_count, sums_step, adds);
+                accumulate_rows<rows, lanes>(
+                    x + row * (are_scores ? block_keys : 1), are_scores ? block_keys : 1, are_scores ? 1 : step,
+                    panel + lane * lane_count, width, count, sums + row * sums_step + lane * lane_count, sums_step,
+                    adds);
     }
 };
 
@@ -93,8 +71,9 @@ struct Packing {
     std::vector<int64_t> first;  // a run's first key among all, with those that fill panels
     int64_t keys = 0;
 
-    Packing(const std::vector<AttendingRun> &all, const at::Tensor &query, const at::Tensor &key)
-        : runs(all), heads(query.size(1)), key_heads(key.size(1)), size(query.size(2)), shared(heads / key_heads),
+    /// - Parameter all: Outlives this.
+    Packing(const std::vector<AttendingRun> &all, const AttentionShape &shape)
+        : runs(all), heads(shape.heads), key_heads(shape.key_heads), size(shape.size), shared(heads / key_heads),
           panels(rounded(size, width) / width) {
         for (const AttendingRun &run : runs) {
             first.push_back(keys);
@@ -116,32 +95,39 @@ struct Packing {
     /// Panel after panel of 32 numbers of a head: `[keys, 32]` each.
     int64_t straight(int64_t run, int64_t head) const { return (head * keys + first[run]) * panels * width; }
 
+    /// - Parameter from: `[tokens, key_heads, size]`.
     void turn(const float *from, float *to) const { each(from, to, true); }
     void straighten(const float *from, float *to) const { each(from, to, false); }
 
-  private:
-    /// - Parameter from: `[tokens, key_heads, size]`.
-    void each(const float *from, float *to, bool turns) const {
-        const auto count = static_cast<int64_t>(runs.size());
-        const int64_t mean = std::max<int64_t>(1, keys / std::max<int64_t>(1, count));
-        parallel_tasks(count * key_heads, mean * size, [&](int64_t task, int) {
-            const int64_t run = task / key_heads, head = task % key_heads, length = runs[run].length;
-            const float *rows = from + (runs[run].start * key_heads + head) * size;
-            float *made = to + (turns ? turned(run, head) : straight(run, head));
-            for (int64_t key = 0; key < padded(run); ++key) {
-                const float *row = key < length ? rows + key * key_heads * size : nullptr;
-                if (turns) {
-                    float *lane = made + key / width * size * width + key % width;
-                    for (int64_t i = 0; i < size; ++i) lane[i * width] = row ? row[i] : 0;
-                    continue;
-                }
-                for (int64_t panel = 0; panel < panels; ++panel) {
-                    float *at = made + (panel * padded(run) + key) * width;
-                    const int64_t full = row ? std::min(width, size - panel * width) : 0;
-                    if (row) std::copy_n(row + panel * width, full, at);
-                    std::fill_n(at + full, width - full, 0.0f);
-                }
+    /// One head of one run is a task.
+    int64_t tasks() const { return static_cast<int64_t>(runs.size()) * key_heads; }
+
+    /// - Parameter row: Called with a token for its numbers, `[key_heads, size]`.
+    template <class Row>
+    void pack(int64_t task, const Row &row, float *to, bool turns) const {
+        const int64_t run = task / key_heads, head = task % key_heads, length = runs[run].length;
+        float *made = to + (turns ? turned(run, head) : straight(run, head));
+        for (int64_t key = 0; key < padded(run); ++key) {
+            const float *numbers = key < length ? row(runs[run].start + key) + head * size : nullptr;
+            if (turns) {
+                float *lane = made + key / width * size * width + key % width;
+                for (int64_t i = 0; i < size; ++i) lane[i * width] = numbers ? numbers[i] : 0;
+                continue;
             }
+            for (int64_t panel = 0; panel < panels; ++panel) {
+                float *at = made + (panel * padded(run) + key) * width;
+                const int64_t full = numbers ? std::min(width, size - panel * width) : 0;
+                if (numbers) std::copy_n(numbers + panel * width, full, at);
+                std::fill_n(at + full, width - full, 0.0f);
+            }
+        }
+    }
+
+  private:
+    void each(const float *from, float *to, bool turns) const {
+        const int64_t mean = std::max<int64_t>(1, keys / std::max<int64_t>(1, static_cast<int64_t>(runs.size())));
+        parallel_tasks(tasks(), mean * size, [&](int64_t task, int) {
+            pack(task, [&](int64_t token) { return from + token * key_heads * size; }, to, turns);
         });
     }
 };

@@ -32,63 +32,100 @@ void with_type(const at::Tensor &x, const Body &body) {
 
 // ---- RMS norm ----
 
-/// With a = g·w and s the row's scale: dx = s·a − x·s³·mean(a·x), and dw gains g·x·s.
+template <class T>
+struct AddRow {
+    static CTORCH_INLINE void run(const T *x, const T *y, T *sum, int64_t size) {
+        for (int64_t i = 0; i < size; ++i) sum[i] = x[i] + y[i];
+    }
+};
+
+/// With a = g·w and s the row's scale: dx = s·a − x·s³·mean(a·x), and dw gains g·x·s where it is asked for. What goes to x
+/// beside the norm is added, where something does.
 template <class T>
 struct NormRowGradient {
     static CTORCH_INLINE void run(
-        const T *x, const T *weight, const T *gradient, T scale, T *by_x, T *by_weight, int64_t size) {
+        const T *x, const T *weight, const T *gradient, const T *beside, T scale, T *by_x, T *by_weight, int64_t size) {
 #pragma clang fp reassociate(on) contract(fast)
         T product = 0;
         for (int64_t i = 0; i < size; ++i) product += gradient[i] * weight[i] * x[i];
         const T factor = product * scale * scale * scale / size;
-        for (int64_t i = 0; i < size; ++i) {
-            by_x[i] = gradient[i] * weight[i] * scale - x[i] * factor;
-            by_weight[i] += gradient[i] * x[i] * scale;
-        }
+        if (beside)
+            for (int64_t i = 0; i < size; ++i) by_x[i] = gradient[i] * weight[i] * scale - x[i] * factor + beside[i];
+        else
+            for (int64_t i = 0; i < size; ++i) by_x[i] = gradient[i] * weight[i] * scale - x[i] * factor;
+        if (by_weight)
+            for (int64_t i = 0; i < size; ++i) by_weight[i] += gradient[i] * x[i] * scale;
     }
 };
 
 /// Rows are cut into blocks whose number does not depend on the threads, so that sums over rows repeat to the bit.
 int64_t block_count(int64_t rows) { return std::min<int64_t>(16, (rows + 31) / 32); }
 
+/// The norm of x, or of x + y, and behind it what it is the norm of, which goes on beside it: the gradients of both meet in
+/// one pass.
 struct Norm : torch::autograd::Function<Norm> {
-    static at::Tensor forward(
-        AutogradContext *context, const at::Tensor &input, const at::Tensor &weight, double epsilon) {
-        const at::Tensor x = input.contiguous(), w = weight.contiguous();
+    /// - Parameter added: y, or nothing.
+    static variable_list forward(
+        AutogradContext *context, const at::Tensor &input, const at::Tensor &weight, at::TensorList added,
+        double epsilon) {
+        const at::Tensor x = input.contiguous(), w = weight.contiguous(),
+                         y = added.empty() ? at::Tensor() : added[0].contiguous();
         const int64_t size = x.size(-1), rows = x.numel() / std::max<int64_t>(size, 1), blocks = block_count(rows);
-        at::Tensor out = at::empty_like(x), scales = at::empty({rows}, x.options());
+        at::Tensor out = at::empty_like(x), scales = at::empty({rows}, x.options()),
+                   sum = y.defined() ? at::empty_like(x) : at::Tensor();
         with_type(x, [&](auto zero) {
             using T = decltype(zero);
-            const T *from = x.const_data_ptr<T>(), *by = w.const_data_ptr<T>();
-            T *to = out.mutable_data_ptr<T>(), *scale = scales.mutable_data_ptr<T>();
+            const T *from = x.const_data_ptr<T>(), *by = w.const_data_ptr<T>(),
+                    *other = y.defined() ? y.const_data_ptr<T>() : nullptr;
+            T *to = out.mutable_data_ptr<T>(), *scale = scales.mutable_data_ptr<T>(),
+              *both = other ? sum.mutable_data_ptr<T>() : nullptr;
             parallel_tasks(blocks, 4 * x.numel() / std::max<int64_t>(blocks, 1), [&](int64_t block, int) {
-                for (int64_t row = rows * block / blocks; row < rows * (block + 1) / blocks; ++row)
+                for (int64_t row = rows * block / blocks; row < rows * (block + 1) / blocks; ++row) {
+                    const int64_t at = row * size;
+                    if (other) dispatch<AddRow<T>>(from + at, other + at, both + at, size);
                     dispatch<NormRow<T>>(
-                        from + row * size, by, to + row * size, scale + row, size, static_cast<T>(epsilon));
+                        other ? both + at : from + at, by, to + at, scale + row, size, static_cast<T>(epsilon));
+                }
             });
         });
-        context->save_for_backward({x, w, scales});
-        return out;
+        context->set_materialize_grads(false);
+        context->saved_data["adds"] = y.defined();
+        context->save_for_backward({y.defined() ? sum : x, w, scales});
+        return {out, y.defined() ? sum : input};
     }
 
     static variable_list backward(AutogradContext *context, variable_list gradients) {
         const auto saved = context->get_saved_variables();
-        const at::Tensor &x = saved[0], &w = saved[1], &scales = saved[2], g = gradients[0].contiguous();
+        const at::Tensor &x = saved[0], &w = saved[1], &scales = saved[2];
+        // In the order of forward's arguments: x, the weight, y where there is one, epsilon.
+        const bool adds = context->saved_data["adds"].toBool();
+        variable_list found(adds ? 4 : 3);
+        const auto give = [&](const at::Tensor &by_x) {
+            found[0] = by_x;
+            if (adds) found[2] = by_x;
+            return found;
+        };
+        if (!gradients[0].defined()) return give(gradients[1]);
+        const at::Tensor g = gradients[0].contiguous(),
+                         beside = gradients[1].defined() ? gradients[1].contiguous() : at::Tensor();
+        const bool is_learned = context->needs_input_grad(1);
         const int64_t size = x.size(-1), rows = x.numel() / std::max<int64_t>(size, 1), blocks = block_count(rows);
-        at::Tensor by_x = at::empty_like(x), by_block = at::zeros({std::max<int64_t>(blocks, 1), size}, w.options());
+        at::Tensor by_x = at::empty_like(x),
+                   by_block = at::zeros({is_learned ? std::max<int64_t>(blocks, 1) : 0, size}, w.options());
         with_type(x, [&](auto zero) {
             using T = decltype(zero);
             const T *from = x.const_data_ptr<T>(), *by = w.const_data_ptr<T>(), *gradient = g.const_data_ptr<T>(),
-                    *scale = scales.const_data_ptr<T>();
+                    *scale = scales.const_data_ptr<T>(), *more = beside.defined() ? beside.const_data_ptr<T>() : nullptr;
             T *to = by_x.mutable_data_ptr<T>(), *sums = by_block.mutable_data_ptr<T>();
             parallel_tasks(blocks, 4 * x.numel() / std::max<int64_t>(blocks, 1), [&](int64_t block, int) {
                 for (int64_t row = rows * block / blocks; row < rows * (block + 1) / blocks; ++row)
                     dispatch<NormRowGradient<T>>(
-                        from + row * size, by, gradient + row * size, scale[row], to + row * size, sums + block * size,
-                        size);
+                        from + row * size, by, gradient + row * size, more ? more + row * size : nullptr, scale[row],
+                        to + row * size, is_learned ? sums + block * size : nullptr, size);
             });
         });
-        return {by_x, by_block.sum(0), at::Tensor()};
+        if (is_learned) found[1] = by_block.sum(0);
+        return give(by_x);
     }
 };
 
@@ -238,14 +275,24 @@ GateGradients gate_gradients(
 
 using namespace ctorch;
 
-extern "C" ctorch_status ctorch_rms_norm(ctorch_tensor x, ctorch_tensor weight, double epsilon, ctorch_tensor *out) {
+extern "C" ctorch_status ctorch_rms_norm(
+    ctorch_tensor x, ctorch_tensor added, ctorch_tensor weight, double epsilon, ctorch_tensor *outs) {
     return guarded([&] {
         const at::Tensor &input = unwrap(x), &by = unwrap(weight);
         TORCH_CHECK(
             input.dim() >= 1 && by.dim() == 1 && by.size(0) == input.size(-1), "weight ", by.sizes(),
             " must have one element for each of the last axis of ", input.sizes());
-        const bool fused = has_kernel(input) && by.scalar_type() == input.scalar_type();
-        *out = wrap(fused ? Norm::apply(input, by, epsilon) : composed_norm(input, by, epsilon));
+        std::vector<at::Tensor> others;
+        if (added) others.push_back(unwrap(added));
+        TORCH_CHECK(
+            !added || (others[0].sizes() == input.sizes() && others[0].scalar_type() == input.scalar_type()), "x ",
+            input.toString(), " ", input.sizes(), " and what is added must have one shape and element type");
+        if (has_kernel(input) && by.scalar_type() == input.scalar_type()) {
+            wrap_list(Norm::apply(input, by, at::TensorList(others), epsilon), outs);
+            return;
+        }
+        const at::Tensor sum = added ? input + others[0] : input;
+        wrap_list({composed_norm(sum, by, epsilon), sum}, outs);
     });
 }
 

@@ -37,6 +37,11 @@ CTORCH_INLINE void score_some(
         for (int t = 0; t < tiles; ++t)
             score_tiles_at_once<T, queries_at_once, 1>(
                 queries + q, keys + t * size * lane_count, size, scale, scores + q, first + t * lane_count);
+    // Three together rather than one alone, whose few sums would be waited for.
+    if ((count - q) % 2 == 1 && count - q > 1) {
+        score_tiles_at_once<T, 3, tiles>(queries + q, keys, size, scale, scores + q, first);
+        q += 3;
+    }
     for (; q + 2 <= count; q += 2)
         score_tiles_at_once<T, 2, tiles>(queries + q, keys, size, scale, scores + q, first);
     for (; q < count; ++q) score_tiles_at_once<T, 1, tiles>(queries + q, keys, size, scale, scores + q, first);
@@ -117,6 +122,8 @@ CTORCH_INLINE void add_values_of_queries(
         int64_t q = 0;
         for (; q + 4 <= count; q += 4)
             add_all_values<T, 4>(weights + q, first + start, values + start * size, keys, size, out + q);
+        for (; q + 3 <= count; q += 3)
+            add_all_values<T, 3>(weights + q, first + start, values + start * size, keys, size, out + q);
         for (; q + 2 <= count; q += 2)
             add_all_values<T, 2>(weights + q, first + start, values + start * size, keys, size, out + q);
         if (q < count) add_all_values<T, 1>(weights + q, first + start, values + start * size, keys, size, out + q);

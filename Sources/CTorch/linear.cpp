@@ -17,6 +17,7 @@
 
 #include <algorithm>
 
+#include "adapters.hpp"
 #include "gate.hpp"
 #include "support.hpp"
 
@@ -63,12 +64,12 @@ struct Linears : torch::autograd::Function<Linears> {
     static variable_list forward(
         AutogradContext *context, const at::Tensor &input, at::TensorList weights, at::TensorList biases,
         at::TensorList downs, at::TensorList ups, at::TensorList factor, double scale, const Given &given) {
-        const bool is_gated = !factor.empty(), is_read = !is_gated || given.outs.empty();
-        const at::Tensor x = is_gated && is_read ? gated(input, factor[0]) : input;
+        const bool is_gated = !factor.empty();
+        const at::Tensor x = is_gated && given.outs.empty() ? gated(input, factor[0]) : input;
         at::Tensor down, narrow;
         if (!downs.empty()) {
             down = downs.size() == 1 ? downs[0] : at::cat(downs);
-            if (is_read) narrow = at::mm(x, down.t());
+            if (given.outs.empty()) narrow = at::mm(x, down.t());
         }
         variable_list outs;
         int64_t start = 0;
@@ -93,8 +94,8 @@ struct Linears : torch::autograd::Function<Linears> {
         };
         const bool is_wanted = is_gated ? input.requires_grad() || factor[0].requires_grad() : input.requires_grad();
         variable_list saved = {
-            is_gated || is_learned(weights) || is_learned(downs) ? input : at::Tensor(),
-            is_gated ? factor[0] : at::Tensor(), down, narrow};
+            is_gated || is_learned(weights) || is_learned(downs) || is_learned(ups) ? input : at::Tensor(),
+            is_gated ? factor[0] : at::Tensor(), down};
         for (const at::Tensor &weight : weights) saved.push_back(is_wanted ? weight : at::Tensor());
         saved.insert(saved.end(), ups.begin(), ups.end());
         context->save_for_backward(saved);
@@ -105,7 +106,7 @@ struct Linears : torch::autograd::Function<Linears> {
         const auto saved = context->get_saved_variables();
         const size_t count = gradients.size();
         const at::Tensor &input = saved[0], &factor = saved[1], &down = saved[2];
-        const at::Tensor *weights = &saved[4], *ups = weights + count;
+        const at::Tensor *weights = &saved[3], *ups = weights + count;
         const double scale = context->saved_data["scale"].toDouble();
         const bool is_biased = context->saved_data["biased"].toBool(), is_adapted = down.defined(),
                    is_gated = factor.defined();
@@ -118,31 +119,23 @@ struct Linears : torch::autograd::Function<Linears> {
                 if (needs(i)) return true;
             return false;
         };
-        const bool needs_down = is_adapted && needs_any(first_down), needs_up = is_adapted && needs_any(first_up),
+        const bool needs_adapter = is_adapted && (needs_any(first_down) || needs_any(first_up)),
                    needs_x = needs(0) || (is_gated && needs(end));
         variable_list found(end + is_gated + 2);
         for (at::Tensor &gradient : gradients) gradient = gradient.contiguous();
-        at::Tensor by_narrow, by_x;
-        // Calls `body(i, first)` for every adapter, whose part of the narrow numbers begins at `first`.
-        const auto each_adapter = [&](const auto &body) {
-            int64_t first = 0;
-            for (size_t i = 0; i < count; first += ups[i++].size(1)) body(i, first);
-        };
-        if (is_adapted && (needs_x || needs_down)) {
-            by_narrow = at::empty({gradients[0].size(0), down.size(0)}, gradients[0].options());
-            each_adapter([&](size_t i, int64_t first) {
-                at::Tensor part = by_narrow.narrow(1, first, ups[i].size(1));
-                at::mm_out(part, gradients[i], ups[i] * scale);
-            });
-        }
+        AdapterGradients adapter;
+        if (is_adapted && (needs_x || needs_adapter))
+            adapter = adapter_gradients(
+                gradients, needs_adapter && !is_gated ? input.contiguous() : at::Tensor(), down, ups, scale);
+        at::Tensor by_x;
         if (needs_x) {
-            if (is_adapted) by_x = at::mm(by_narrow, down);
+            if (is_adapted) by_x = at::mm(adapter.by_narrow, down);
             for (size_t i = 0; i < count; ++i)
                 by_x = by_x.defined() ? by_x.addmm_(gradients[i], weights[i]) : at::mm(gradients[i], weights[i]);
         }
-        at::Tensor x = input, narrow = saved[3];
+        at::Tensor x = input;
         if (is_gated) {
-            const bool is_read = needs_any(1) || needs_down || (needs_up && !narrow.defined());
+            const bool is_read = needs_any(1) || needs_adapter;
             if (needs_x) {
                 GateGradients of_gate = gate_gradients(input, factor, by_x, is_read);
                 by_x.reset();
@@ -152,25 +145,19 @@ struct Linears : torch::autograd::Function<Linears> {
             } else if (is_read) {
                 x = gated(input, factor);
             }
+            if (needs_adapter) adapter = adapter_gradients(gradients, x, down, ups, scale);
         } else {
             found[0] = by_x;
         }
+        int64_t first = 0;  // of an adapter's narrow numbers
         for (size_t i = 0; i < count; ++i) {
             if (needs(1 + i)) found[1 + i] = at::mm(gradients[i].t(), x);
             if (is_biased && needs(first_bias + i)) found[first_bias + i] = gradients[i].sum(0);
-        }
-        if (needs_up) {
-            if (!narrow.defined()) narrow = at::mm(x, down.t());
-            each_adapter([&](size_t i, int64_t first) {
-                if (needs(first_up + i))
-                    found[first_up + i] = at::mm(gradients[i].t(), narrow.narrow(1, first, ups[i].size(1))).mul_(scale);
-            });
-        }
-        if (needs_down) {
-            const at::Tensor by_down = at::mm(by_narrow.t(), x);
-            each_adapter([&](size_t i, int64_t first) {
-                if (needs(first_down + i)) found[first_down + i] = by_down.narrow(0, first, ups[i].size(1));
-            });
+            if (!is_adapted) continue;
+            if (needs(first_up + i)) found[first_up + i] = adapter.by_up[i];
+            const int64_t rank = ups[i].size(1);
+            if (needs(first_down + i)) found[first_down + i] = adapter.by_down.narrow(0, first, rank);
+            first += rank;
         }
         return found;
     }

@@ -120,7 +120,7 @@ void attend_backward(
     const at::Tensor &gradient, const at::Tensor &query, const at::Tensor &key, const at::Tensor &value,
     const at::Tensor &out, const at::Tensor &log_sums, const std::vector<AttendingRun> &runs, double scale,
     at::Tensor &by_query, at::Tensor &by_key, at::Tensor &by_value) {
-    const Packing packing(runs, query, key);
+    const Packing packing(runs, {query.size(1), key.size(1), query.size(2)});
     const int64_t size = packing.size, panels = packing.panels, key_heads = packing.key_heads;
     at::Tensor turned_keys = numbers(packing.turned_count(), query),
                turned_values = numbers(packing.turned_count(), query),

@@ -4,9 +4,10 @@
 // are multiplied with nothing but loads of neighbours: 32 weights times one number of each row.
 #pragma once
 
+#include <c10/core/Allocator.h>
+
 #include <algorithm>
 #include <cstdint>
-#include <memory>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -16,6 +17,18 @@
 #include "vectors.hpp"
 
 namespace ctorch {
+
+/// Numbers that nobody has written, from libtorch's allocator: what is as large as a prompt's products comes from memory that
+/// was used before, where the C library would ask the system for new pages every time.
+class Numbers {
+  public:
+    explicit Numbers(int64_t count)
+        : memory_(c10::GetAllocator(c10::kCPU)->allocate(std::max<int64_t>(count, 1) * sizeof(float))) {}
+    float *get() const { return static_cast<float *>(memory_.get()); }
+
+  private:
+    c10::DataPtr memory_;
+};
 
 /// Throws where a packed matrix is none that reads so many inputs.
 void check_packed(const ctorch_packed_matrix &matrix, int64_t inputs);
@@ -203,7 +216,7 @@ class Blocks {
   public:
     Blocks(int64_t rows, int64_t inputs)
         : rows_(rows), inputs_(inputs), count_((rows + rows_at_a_time() - 1) / rows_at_a_time()),
-          turned_(std::make_unique_for_overwrite<float[]>(rows * inputs)) {}
+          turned_(rows * inputs) {}
 
     int64_t count() const { return count_; }
     int64_t start(int64_t block) const { return rows_ * block / count_; }
@@ -235,7 +248,7 @@ class Blocks {
     int64_t pieces() const { return (inputs_ + inputs_of_task - 1) / inputs_of_task; }
 
     int64_t rows_, inputs_, count_;
-    std::unique_ptr<float[]> turned_;
+    Numbers turned_;
 };
 
 /// A packed matrix as its elements lie, and where each row's outputs go.
@@ -259,7 +272,7 @@ class Product {
         : blocks_(blocks), parts_(std::move(parts)), inputs_(inputs), threads_(threads), depth_(depth_of(inputs)),
           together_(std::clamp<int64_t>(inputs_together / (most_rows * inputs), 4, 32)),
           height_(most_rows * std::min(together_, blocks.count())), groups_((blocks.count() + together_ - 1) / together_),
-          memory_(std::make_unique_for_overwrite<float[]>(threads * own())) {
+          memory_(threads * own()) {
         for (const auto &part : parts_) panels_ += part.panels();
     }
 
@@ -355,7 +368,7 @@ class Product {
     const Blocks &blocks_;
     std::vector<Part<Weight>> parts_;
     int64_t inputs_, threads_, depth_, together_, height_, groups_, panels_ = 0;
-    std::unique_ptr<float[]> memory_;
+    Numbers memory_;
 };
 
 }  // namespace ctorch

@@ -65,6 +65,11 @@ struct PromptWriter {
     let layout: SequenceLayout
     let slots: [Int]
 
+    /// Where a layer that is one operation puts them: the cache, and the slot and the tokens of each prompt; `nil` for a ring.
+    var whole: (cache: DecodeCache, prompts: [(slot: Int, length: Int)])? {
+        cache.whole.map { ($0, zip(slots, layout.groups).map { ($0, $1.prompt.count) }) }
+    }
+
     /// keys (turned) and values `[tokens, Hkv, d]`.
     func write(keys: Tensor, values: Tensor) throws(TensorError) {
         try cache.writePrompts(keys: keys, values: values, layout, slots)

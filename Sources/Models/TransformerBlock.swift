@@ -88,7 +88,7 @@ struct Projection {
     }
 
     /// What is read of it where that is a packed weight alone, whole here.
-    var packedAlone: DecodeLayer.Projection? {
+    var packedAlone: PackedLayer.Projection? {
         guard let packed, adapter == nil, rowGroup == nil, columnGroup == nil else { return nil }
         return (packed, bias)
     }
@@ -193,8 +193,8 @@ struct TransformerBlock {
     private let gate, up, down: Projection
     private let epsilon: Double
     private let group: TensorParallelGroup?
-    /// The layer as a decoding step reads it in one operation; `nil` where it takes several.
-    private let decodeLayer: DecodeLayer?
+    /// The layer as sampling reads it in one operation; `nil` where it takes several.
+    private let packedLayer: PackedLayer?
 
     /// - Parameter group: The ranks that compute the layer together, of which `parameters` are this one's; `nil` for
     ///   one that is whole here.
@@ -213,7 +213,7 @@ struct TransformerBlock {
         up = Projection(name("mlp.up_proj"), number: first + 5, parameters, packed, adapters, rowsOf: group)
         down = Projection(name("mlp.down_proj"), number: first + 6, parameters, packed, adapters, columnsOf: group)
         epsilon = configuration.rmsNormEpsilon
-        decodeLayer = attention.decodeLayer(between: inputNorm, and: feedForwardNorm, [gate, up, down])
+        packedLayer = attention.packedLayer(between: inputNorm, and: feedForwardNorm, [gate, up, down])
     }
 
     /// `[tokens, hidden]` to `[tokens, hidden]`; keys and values also go to `cache` where there is one.
@@ -223,25 +223,32 @@ struct TransformerBlock {
     func forward(
         _ hidden: Tensor, _ context: PackedContext, into cache: PromptWriter? = nil, only wanted: [Int]? = nil
     ) throws -> Tensor {
-        try keeping(context.kept, PassExtras(dropout: context.dropout), like: hidden) { extras in
-            let heads = try attention.heads(normalized(hidden, inputNorm), context, extras, into: cache)
-            guard let wanted else { return try feedForward(hidden + attention.joined(heads, extras), extras) }
-            let (read, residual) = (try heads.rows(at: wanted), try hidden.rows(at: wanted))
+        if let packedLayer, let cache = cache?.whole, wanted == nil {
+            return try packedLayer.prefilled(
+                hidden, angles: (context.angles.cosines, context.angles.sines), cache: cache.cache,
+                prompts: cache.prompts, kept: context.kept?.written(inLayer: layer))
+        }
+        return try keeping(context.kept, PassExtras(dropout: context.dropout), like: hidden) { extras in
+            let (read, stream) = try normalized(hidden, inputNorm)
+            let heads = try attention.heads(read, context, extras, into: cache)
+            guard let wanted else { return try feedForward(stream, attention.joined(heads, extras), extras) }
             let behind = try extras.rows(at: wanted)
-            return try feedForward(residual + attention.joined(read, behind), behind)
+            return try feedForward(
+                stream.rows(at: wanted), attention.joined(heads.rows(at: wanted), behind), behind)
         }
     }
 
     /// One token of each row, `[rows, hidden]` to `[rows, hidden]`; its key and value join the cache.
     func decode(_ hidden: Tensor, _ context: DecodeContext, _ cache: LayerCache) throws -> Tensor {
-        if let decodeLayer, let cache = cache.whole {
-            return try decodeLayer.decoded(
+        if let packedLayer, let cache = cache.whole {
+            return try packedLayer.decoded(
                 hidden, angles: (context.angles.cosines, context.angles.sines), cache: cache, rows: context.rows,
                 kept: context.kept?.written(inLayer: layer))
         }
         return try keeping(context.kept, PassExtras(), like: hidden) { extras in
-            let heads = try attention.decode(normalized(hidden, inputNorm), context, extras, cache)
-            return try feedForward(hidden + attention.joined(heads, extras), extras)
+            let (read, stream) = try normalized(hidden, inputNorm)
+            let heads = try attention.decode(read, context, extras, cache)
+            return try feedForward(stream, attention.joined(heads, extras), extras)
         }
     }
 
@@ -256,16 +263,22 @@ struct TransformerBlock {
         return output
     }
 
-    private func feedForward(_ hidden: Tensor, _ extras: PassExtras) throws(TensorError) -> Tensor {
-        let x = try normalized(hidden, feedForwardNorm)
+    /// - Parameter attended: What attention adds to the hidden states.
+    private func feedForward(
+        _ hidden: Tensor, _ attended: Tensor, _ extras: PassExtras
+    ) throws(TensorError) -> Tensor {
+        let (x, stream) = try normalized(hidden, adding: attended, feedForwardNorm)
         let inner = try Projection.outputs(of: x, by: [gate, up], extras)
-        return try hidden + down(inner[0], gating: inner[1], extras)
+        return try stream + down(inner[0], gating: inner[1], extras)
     }
 
-    /// The input of a part: every rank reads it whole, and finds its own share of the gradient.
-    private func normalized(_ hidden: Tensor, _ weight: Tensor) throws(TensorError) -> Tensor {
-        let normalized = try hidden.rmsNorm(weight: weight, epsilon: epsilon)
-        return try group?.copied(normalized) ?? normalized
+    /// The input of a part, which every rank reads whole, and finds its own share of the gradient; and the hidden states, with
+    /// what is added, that go on beside it.
+    private func normalized(
+        _ hidden: Tensor, adding part: Tensor? = nil, _ weight: Tensor
+    ) throws(TensorError) -> (norm: Tensor, stream: Tensor) {
+        let (norm, stream) = try hidden.normed(adding: part, weight: weight, epsilon: epsilon)
+        return (try group?.copied(norm) ?? norm, stream)
     }
 }
 
@@ -325,14 +338,14 @@ struct Attention {
         return result.found
     }
 
-    /// Its part of a layer whose decoding is one operation; `nil` where that takes several.
-    func decodeLayer(between inputNorm: Tensor, and feedForwardNorm: Tensor, _ feedForward: [Projection])
-        -> DecodeLayer?
+    /// Its part of a layer that sampling passes in one operation; `nil` where that takes several.
+    func packedLayer(between inputNorm: Tensor, and feedForwardNorm: Tensor, _ feedForward: [Projection])
+        -> PackedLayer?
     {
         let projections = ([query, key, value, output] + feedForward).compactMap(\.packedAlone)
         let isWhole = projections.count == Projection.countInBlock && Set(projections.map(\.weight.form)).count == 1
         guard isWhole, inputNorm.elementType == .float32 else { return nil }
-        return DecodeLayer(
+        return PackedLayer(
             norms: (inputNorm, feedForwardNorm), headNorms: (queryNorm, keyNorm), projections: projections,
             epsilon: epsilon, scale: scale)
     }

@@ -10,7 +10,21 @@ extension Tensor {
     ///
     /// - Parameter weight: one element for each of the last axis.
     package func rmsNorm(weight: Tensor, epsilon: Double) throws(TensorError) -> Tensor {
-        try Tensor.make("rmsNorm(weight:epsilon:)") { ctorch_rms_norm(raw, weight.raw, epsilon, $0) }
+        try normed(adding: nil, weight: weight, epsilon: epsilon).norm
+    }
+
+    /// ``rmsNorm(weight:epsilon:)`` of a residual stream, with the stream itself, which goes on beside it: read in the place of
+    /// `self`, it spares a pass over memory in which the gradients of the two would be added up.
+    ///
+    /// - Parameter part: What joins the stream before, of the shape of `self`; `nil` for nothing.
+    /// - Returns: The norm of `self` + `part`, and `self` + `part`.
+    package func normed(
+        adding part: Tensor?, weight: Tensor, epsilon: Double
+    ) throws(TensorError) -> (norm: Tensor, stream: Tensor) {
+        let made = try Tensor.make("rmsNorm(weight:epsilon:)", count: 2) {
+            ctorch_rms_norm(raw, part?.raw, weight.raw, epsilon, $0)
+        }
+        return (made[0], made[1])
     }
 
     /// Rotary position embedding in Hugging Face's order: element i of a head pairs with element i + d/2.

@@ -30,6 +30,34 @@ struct BlockOperationTests {
         }
     }
 
+    /// A stream beside its norm, with what joins it or without: values and gradients are those of single operations, also
+    /// where only one of the two is read.
+    @Test(arguments: [(ElementType.float64, 1e-12), (.float32, 2e-6)])
+    func normedStream(_ type: ElementType, _ tolerance: Double) throws {
+        var random = RandomValues(seed: 7)
+        let all = try [[9], [70, 9], [70, 9]].map { try random.tensor($0, type) }
+        for (count, readsStream) in [(1, true), (2, true), (2, false)] {
+            let inputs = Array(all.prefix(1 + count))
+            func joined(_ norm: Tensor, _ stream: Tensor) throws -> Tensor { try readsStream ? norm * stream : norm }
+            try compare(
+                run(inputs) { inputs in
+                    let part = count == 2 ? inputs[2] : nil
+                    let (norm, stream) = try inputs[1].normed(adding: part, weight: inputs[0], epsilon: 1e-3)
+                    return try joined(norm, stream)
+                },
+                run(inputs) { inputs in
+                    let sum = try count == 2 ? inputs[1] + inputs[2] : inputs[1]
+                    return try joined(sum.rmsNorm(weight: inputs[0], epsilon: 1e-3), sum)
+                }, tolerance)
+        }
+        try compare(
+            run([all[1], all[2]]) { try $0[0].normed(adding: $0[1], weight: all[0], epsilon: 1e-3).stream },
+            run([all[1], all[2]]) { try $0[0] + $0[1] }, tolerance)
+        #expect(throws: TensorError.self) {
+            try Tensor.ones([2, 3]).normed(adding: Tensor.ones([3, 3]), weight: Tensor.ones([3]), epsilon: 0)
+        }
+    }
+
     @Test(arguments: [(ElementType.float64, 1e-12), (.float32, 2e-6)])
     func rotary(_ type: ElementType, _ tolerance: Double) throws {
         var random = RandomValues(seed: 2)

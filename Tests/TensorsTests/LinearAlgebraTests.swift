@@ -178,6 +178,30 @@ struct LinearAlgebraTests {
         }
     }
 
+    /// More tokens than a tile and a block of them have, more columns than a kernel takes, and ranks that fill no vector: in
+    /// float32 the gradients are those that single products find in float64.
+    @Test("gradients of low-rank updates of several tiles", arguments: [3, 70, 300], [false, true])
+    func tiledAdapters(tokens: Int, isGated: Bool) throws {
+        var numbers = TestRandom(seed: 19)
+        // Gate and up, then weight, A and B of three matrices.
+        var shapes = [[tokens, 40], [tokens, 40]]
+        for (outputs, rank) in [(70, 5), (33, 16), (17, 37)] { shapes += [[outputs, 40], [rank, 40], [outputs, rank]] }
+        let values = shapes.map { numbers.doubles($0.reduce(1, *)) }
+        let factors = [70, 33, 17].map { numbers.doubles(tokens * $0) }
+        func gradients(_ type: ElementType) throws -> [[Double]] {
+            let leaves = try zip(values, shapes).map { try Tensor($0, shape: $1).to(type).requiringGradient() }
+            let maps = [2, 5, 8].map { LinearMap(weight: leaves[$0], adapter: (leaves[$0 + 1], leaves[$0 + 2])) }
+            let input = try isGated ? leaves[0] : leaves[0] * leaves[1]
+            let made = try input.linear(gating: isGated ? leaves[1] : nil, maps, scale: 1.5)
+            let sums = try zip(made, factors).map { try ($0 * Tensor($1, shape: $0.shape).to(type)).sum() }
+            try (sums[0] + sums[1] + sums[2]).backward()
+            return try leaves.map { try #require($0.gradient).doubles() }
+        }
+        for (found, expected) in try zip(gradients(.float32), gradients(.float64)) {
+            #expect(relativeError(found, expected) < 5e-6)
+        }
+    }
+
     @Test("linear with a low-rank update of the weight")
     func adaptedLinear() throws {
         // x = [1, 2], A = [[1, 1]]: x·Aᵀ = 3; scale 10 and B = [[1], [0], [-2]] add [30, 0, -60] to [111, 217, 323].

@@ -8,7 +8,7 @@
 #include "ctorch_blocks.h"
 #include "ctorch_collective.h"
 #include "ctorch_create.h"
-#include "ctorch_decode.h"
+#include "ctorch_layer.h"
 #include "ctorch_elementwise.h"
 #include "ctorch_engine.h"
 #include "ctorch_index.h"

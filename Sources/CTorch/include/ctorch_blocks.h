@@ -8,8 +8,10 @@
 extern "C" {
 #endif
 
-/// x / sqrt(mean(x²) + epsilon) · weight over the last axis, with gradients.
-ctorch_status ctorch_rms_norm(ctorch_tensor x, ctorch_tensor weight, double epsilon, ctorch_tensor *out);
+/// z / sqrt(mean(z²) + epsilon) · weight over the last axis, and z itself, where z is x, or x + added where `added` is not
+/// NULL; with gradients, which to z are one sum.
+ctorch_status ctorch_rms_norm(
+    ctorch_tensor x, ctorch_tensor added, ctorch_tensor weight, double epsilon, ctorch_tensor outs[2]);
 
 /// x [tokens, heads, d] turned by angles whose cosines and sines are [tokens, d / 2]: element i pairs with i + d / 2.
 /// Gradient to x only.

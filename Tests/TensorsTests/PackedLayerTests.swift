@@ -1,8 +1,8 @@
 import Tensors
 import Testing
 
-@TensorActor @Suite("A decoding step's layer as one operation against its single operations")
-struct DecodeLayerTests {
+@TensorActor @Suite("A layer as one operation against its single operations")
+struct PackedLayerTests {
     struct Example: Sendable, CustomTestStringConvertible {
         var rows: Int
         var heads: Int
@@ -32,7 +32,7 @@ struct DecodeLayerTests {
         let angles: (cosines: Tensor, sines: Tensor)
         let norms: (attention: Tensor, feedForward: Tensor)
         let headNorms: (query: Tensor?, key: Tensor?)
-        let projections: [DecodeLayer.Projection]
+        let projections: [PackedLayer.Projection]
         let rows: DecodeRows
         private let prompt: (keys: Tensor, values: Tensor)
         private let written: (keys: Tensor, values: Tensor)
@@ -89,13 +89,24 @@ struct DecodeLayerTests {
             return cache
         }
 
-        var layer: DecodeLayer {
-            DecodeLayer(norms: norms, headNorms: headNorms, projections: projections, epsilon: epsilon, scale: scale)
+        var layer: PackedLayer {
+            PackedLayer(norms: norms, headNorms: headNorms, projections: projections, epsilon: epsilon, scale: scale)
         }
 
         /// The states behind the layer, and what each projection made, with what attention made behind.
         func apart() throws -> (out: Tensor, products: [Tensor]) {
             let cache = try cache()
+            return try pass { query, key, value in
+                try cache.writeOwn(
+                    keys: key, values: value, slots: rows.ownSlots, positions: rows.ownLengths.map { $0 - 1 })
+                return try cache.attend(query: query, rows: rows, scale: scale)
+            }
+        }
+
+        /// The same with any attention, of turned queries and keys and of values.
+        func pass(
+            _ attention: (_ query: Tensor, _ key: Tensor, _ value: Tensor) throws -> AttentionResult
+        ) throws -> (out: Tensor, products: [Tensor]) {
             func made(_ x: Tensor, _ numbers: [Int]) throws -> [Tensor] {
                 try numbers.map { try x.linear(weight: projections[$0].weight, bias: projections[$0].bias) }
             }
@@ -105,12 +116,9 @@ struct DecodeLayerTests {
                 return try normalized.rotated(cosines: angles.cosines, sines: angles.sines)
             }
             let read = try made(hidden.rmsNorm(weight: norms.attention, epsilon: epsilon), [0, 1, 2])
-            try cache.writeOwn(
-                keys: turned(read[1], example.keyHeads, headNorms.key),
-                values: read[2].reshaped([example.rows, example.keyHeads, example.size]), slots: rows.ownSlots,
-                positions: rows.ownLengths.map { $0 - 1 })
-            let attention = try cache.attend(
-                query: turned(read[0], example.heads, headNorms.query), rows: rows, scale: scale)
+            let attention = try attention(
+                turned(read[0], example.heads, headNorms.query), turned(read[1], example.keyHeads, headNorms.key),
+                read[2].reshaped([example.rows, example.keyHeads, example.size]))
             let found = try attention.found.reshaped([example.rows, example.heads * example.size])
             let joined = try made(found, [3])
             let between = try hidden + joined[0]
@@ -160,6 +168,43 @@ struct DecodeLayerTests {
         #expect(try narrow.floats() == Tensor.concatenated(Array(products.prefix(7)), axis: 1).floats())
     }
 
+    /// The rows as the tokens of three prompts, one of them a token alone.
+    @Test(arguments: examples.filter { $0.rows > 3 }) func prefillsWithTheSameBits(_ example: Example) throws {
+        let made = try Made(example)
+        let lengths = [1, example.rows / 2, example.rows - 1 - example.rows / 2], slots = [2, 0, 1]
+        let layout = try SequenceLayout(sequenceLengths: lengths)
+        func cache() throws -> DecodeCache {
+            try DecodeCache(
+                promptSlots: 3, promptCapacity: example.rows, rowSlots: 1, rowCapacity: 1,
+                keyValueHeads: example.keyHeads, headSize: example.size)
+        }
+        /// What a query finds in the keys of the prompts, and in one key of its own.
+        func found(in cache: DecodeCache) throws -> [Float] {
+            var random = RandomValues(seed: 5)
+            let own = try random.tensor([1, example.keyHeads, example.size]).to(.float32)
+            try cache.writeOwn(keys: own, values: own, slots: [0], positions: [0])
+            let query = try random.tensor([3, example.heads, example.size]).to(.float32)
+            let rows = DecodeRows(
+                promptSlots: slots, promptLengths: lengths, ownSlots: [0, 0, 0], ownLengths: [1, 1, 1])
+            return try cache.attend(query: query, rows: rows, scale: made.scale).found.floats()
+        }
+        let (apart, whole) = (try cache(), try cache())
+        let (expected, products) = try made.pass { query, key, value in
+            try apart.writePrompt(
+                keys: key, values: value,
+                slots: zip(slots, lengths).flatMap { [Int](repeating: $0, count: $1) }, positions: layout.positions)
+            return try Tensor.sharedPromptAttention(
+                query: query, key: key, value: value, plan: layout.attentionPlan, scale: made.scale)
+        }
+        let kept = try Tensor.zeros([example.rows, products.reduce(0) { $0 + $1.shape[1] }])
+        let out = try made.layer.prefilled(
+            made.hidden, angles: made.angles, cache: whole, prompts: zip(slots, lengths).map { ($0, $1) },
+            kept: [RowRun(kept, first: 0, count: example.rows)])
+        #expect(try out.floats() == expected.floats())
+        #expect(try kept.floats() == Tensor.concatenated(products, axis: 1).floats())
+        #expect(try found(in: whole) == found(in: apart))
+    }
+
     @Test func saysWhatDoesNotFit() throws {
         let made = try Made(Self.examples[2])
         let cache = try made.cache()
@@ -174,6 +219,12 @@ struct DecodeLayerTests {
         #expect(message(rows).contains("row 5: own slot 7 with 21 keys"))
         let fewer = DecodeRows(promptSlots: [0], promptLengths: [1], ownSlots: [0], ownLengths: [1])
         #expect(message(fewer).contains("of 1 rows"))
+        for (length, slot, part) in [(12, 0, "of 12 tokens"), (13, 2, "13 tokens in slot 2, the cache has 2 slots")] {
+            #expect {
+                try made.layer.prefilled(
+                    made.hidden, angles: made.angles, cache: cache, prompts: [(slot, length)], kept: nil)
+            } throws: { "\($0)".contains(part) }
+        }
         let narrow = try Tensor.zeros([13, 7])
         #expect(message(made.rows, kept: [RowRun(narrow, first: 0, count: 13)]).contains("for products of"))
         let run = RowRun(nil, first: 0, count: 4)

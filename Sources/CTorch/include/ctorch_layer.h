@@ -1,6 +1,6 @@
-// A whole layer of a decoding step in one call.
-#ifndef CTORCH_DECODE_H
-#define CTORCH_DECODE_H
+// A whole layer in one call, as sampling passes it: of prompts, and of a decoding step.
+#ifndef CTORCH_LAYER_H
+#define CTORCH_LAYER_H
 
 #include "ctorch_attention.h"
 #include "ctorch_index.h"
@@ -34,6 +34,20 @@ ctorch_status ctorch_decode_layer(
     ctorch_tensor hidden, const ctorch_layer *layer, ctorch_tensor cosines, ctorch_tensor sines,
     ctorch_decode_cache prompt, ctorch_decode_cache own, ctorch_decode_rows rows, const ctorch_row_run *runs,
     ptrdiff_t run_count, ctorch_tensor *out);
+
+/// Prompts that a packed pass reads one behind the other, one element a prompt: where its keys go, and its tokens.
+typedef struct ctorch_prompt_rows {
+    const ptrdiff_t *slots;
+    const ptrdiff_t *lengths;
+    ptrdiff_t count;
+} ctorch_prompt_rows;
+
+/// All tokens of some prompts through a layer, each seeing itself and those before it in its prompt; else as
+/// ``ctorch_decode_layer``. Keys and values go to their places in the prompts' slots.
+ctorch_status ctorch_prefill_layer(
+    ctorch_tensor hidden, const ctorch_layer *layer, ctorch_tensor cosines, ctorch_tensor sines,
+    ctorch_decode_cache cache, ctorch_prompt_rows rows, const ctorch_row_run *runs, ptrdiff_t run_count,
+    ctorch_tensor *out);
 
 #ifdef __cplusplus
 }

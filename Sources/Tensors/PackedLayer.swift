@@ -1,7 +1,8 @@
 internal import CTorch
 
-/// The parameters of one layer, as a decoding step reads them in one operation: float32 on the CPU, its matrices packed.
-package struct DecodeLayer {
+/// The parameters of one layer, as sampling reads them in one operation, of prompts or of a decoding step: float32 on the
+/// CPU, its matrices packed.
+package struct PackedLayer {
     /// A matrix and its bias `[outputs]`.
     package typealias Projection = (weight: PackedMatrix, bias: Tensor?)
 
@@ -54,6 +55,35 @@ package struct DecodeLayer {
                             hidden.raw, layer, angles.cosines.raw, angles.sines.raw, cache.prompt, cache.own, rows,
                             runs,
                             runs.count, out)
+                    }
+                }
+            }
+        }
+    }
+
+    /// Every token of some prompts through the layer; their keys and values go into the cache. Otherwise as
+    /// ``decoded(_:angles:cache:rows:kept:)``.
+    ///
+    /// - Parameters:
+    ///   - hidden: `[tokens, hidden]`, one prompt behind the other.
+    ///   - prompts: The slot and the tokens of each.
+    package func prefilled(
+        _ hidden: Tensor, angles: (cosines: Tensor, sines: Tensor), cache: DecodeCache,
+        prompts: [(slot: Int, length: Int)], kept: [RowRun]?
+    ) throws(TensorError) -> Tensor {
+        let runs = (kept ?? []).map(\.raw)
+        let (slots, lengths) = (prompts.map(\.slot), prompts.map(\.length))
+        return try withExtendedLifetime((self, kept)) { () throws(TensorError) in
+            try Tensor.make("prefillLayer") { out in
+                withUnsafePointer(to: raw) { layer in
+                    slots.withUnsafeBufferPointer { slots in
+                        lengths.withUnsafeBufferPointer { lengths in
+                            ctorch_prefill_layer(
+                                hidden.raw, layer, angles.cosines.raw, angles.sines.raw, cache.prompt,
+                                ctorch_prompt_rows(
+                                    slots: slots.baseAddress, lengths: lengths.baseAddress, count: slots.count), runs,
+                                runs.count, out)
+                        }
                     }
                 }
             }
