@@ -185,7 +185,9 @@ struct LinearAlgebraTests {
         var numbers = TestRandom(seed: 19)
         // Gate and up, then weight, A and B of three matrices.
         var shapes = [[tokens, 40], [tokens, 40]]
-        for (outputs, rank) in [(70, 5), (33, 16), (17, 37)] { shapes += [[outputs, 40], [rank, 40], [outputs, rank]] }
+        for (outputs, rank) in [(70, 5), (33, 16), (17, 37)] {
+            shapes += [[outputs, 40], [rank, 40], [outputs, rank]]
+        }
         let values = shapes.map { numbers.doubles($0.reduce(1, *)) }
         let factors = [70, 33, 17].map { numbers.doubles(tokens * $0) }
         func gradients(_ type: ElementType) throws -> [[Double]] {

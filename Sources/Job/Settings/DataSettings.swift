@@ -196,7 +196,7 @@ extension DatasetSettings {
         guard !dataset.path.isEmpty else {
             throw node.problem("a set of datasets has no path; found \(node.found)")
         }
-        if let name = node.member("name") {
+        if let name = members.last(where: { $0.key == "name" })?.node {
             let configuration: String? = try name.value("name", of: "datasets", "a text") { _ in true }
             dataset.take(configuration: configuration ?? "")
         }
