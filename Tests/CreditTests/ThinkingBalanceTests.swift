@@ -201,8 +201,10 @@ struct ThinkingBalanceTests {
         #expect(abs(terms.traceVariance - 14.0 / 3) < 1e-12 && terms.traceBias == 12)
         #expect(terms.emptyBias == 6 && terms.crossBias == -8)
         let shared = ThinkingBalanceTerms(traceVariance: 20.0 / 3, traceBias: 10, emptyBias: 6, crossBias: -8)
-        #expect(abs(try #require(terms.optimum) - 14 / (50.0 / 3 + 6 + 16)) < 1e-12)
-        #expect(abs(try #require(shared.optimum) - 14 / (50.0 / 3 + 6 + 16)) < 1e-12)
+        let expected: Double = 14 / (50 / 3 + 6 + 16)
+        for optimum in [terms.optimum, shared.optimum] {
+            #expect(abs(try #require(optimum) - expected) < 1e-12)
+        }
     }
 
     /// Each trace once, as if drawn uniformly: by weight that is the enumerated mean, else that of nine pairs alike.
