@@ -1,6 +1,6 @@
 // The gradients of low-rank updates. Each is a product with a matrix of 16 or so columns, which as a product of its own
-// reads the tokens' numbers from memory once more, and waits for them. Here a tile of tokens is read once: while it is in
-// the cache, all that is asked for is made of it.
+// reads the tokens' numbers from memory once more, and waits for them. Here all that is asked for is made of a tile of tokens
+// while it is in the cache. (Behind a gated activation this takes two passes, because the input is not there in the first.)
 #include "adapters.hpp"
 
 #include <ATen/TensorOperators.h>
@@ -16,10 +16,12 @@
 namespace ctorch {
 namespace {
 
-/// Tokens of a tile: their numbers, of one input and a wide matrix's outputs, stay in the second cache.
+/// Tokens of a tile: of matrices up to some 6,000 inputs and outputs their numbers stay in the second cache.
 constexpr int64_t tile_tokens = 64;
-/// Tokens whose gradients are added up apart: their number does not depend on the threads, so that sums repeat to the bit.
-constexpr int64_t block_tokens = 128, most_blocks = 16;
+/// Blocks of tokens whose gradients are added up apart: as many with any number of threads, so that sums repeat to the bit.
+constexpr int64_t most_blocks = 16;
+/// Ranks of one input's adapters, at most. Wider ones are no narrow products, and a block's sums are as large as they are.
+constexpr int64_t most_ranks = 128;
 
 int64_t padded(int64_t columns) { return (columns + lane_count - 1) / lane_count * lane_count; }
 
@@ -100,7 +102,9 @@ AdapterGradients in_tiles(
     }
     const bool reads_input = x.defined();
     const at::Tensor wide_down = reads_input ? widened(down.t()) : at::Tensor();
-    const int64_t blocks = std::clamp<int64_t>(tokens / block_tokens, 1, most_blocks), threads = thread_count();
+    // Where nothing is added up, each tile is a block.
+    const int64_t tiles = (tokens + tile_tokens - 1) / tile_tokens, threads = thread_count(),
+                  blocks = reads_input ? std::min(tiles, most_blocks) : tiles;
     AdapterGradients found{at::empty({tokens, ranks}, down.options()), {}, {}};
     at::Tensor by_block = at::empty({blocks, reads_input ? numbers : 0}, down.options());
     const float *const input = reads_input ? x.const_data_ptr<float>() : nullptr,
@@ -159,7 +163,7 @@ AdapterGradients in_tiles(
 AdapterGradients adapter_gradients(
     const std::vector<at::Tensor> &gradients, const at::Tensor &x, const at::Tensor &down, const at::Tensor *ups,
     double scale) {
-    if (down.is_cpu() && down.scalar_type() == at::kFloat && gradients[0].numel() > 0)
+    if (down.is_cpu() && down.scalar_type() == at::kFloat && gradients[0].numel() > 0 && down.size(0) <= most_ranks)
         return in_tiles(gradients, x, down, ups, scale);
     AdapterGradients found{at::empty({gradients[0].size(0), down.size(0)}, down.options()), {}, {}};
     const at::Tensor narrow = x.defined() ? at::mm(x, down.t()) : at::Tensor();

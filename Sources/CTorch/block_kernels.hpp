@@ -38,6 +38,26 @@ struct TurnToken {
     }
 };
 
+/// Sixteen numbers, or what is left of them with zeros behind: each goes the way of all, so that its result does not depend on
+/// where a row was cut.
+template <class T>
+CTORCH_INLINE void read_lanes(const T *from, int64_t left, Lanes<T> &to) {
+    if (left >= lane_count) {
+        to = *reinterpret_cast<const Lanes<T> *>(from);
+        return;
+    }
+    to = Lanes<T>{};
+    for (int64_t i = 0; i < left; ++i) to[i] = from[i];
+}
+
+template <class T>
+CTORCH_INLINE void write_lanes(const Lanes<T> &from, int64_t left, T *to) {
+    if (left >= lane_count)
+        *reinterpret_cast<Lanes<T> *>(to) = from;
+    else
+        for (int64_t i = 0; i < left; ++i) to[i] = from[i];
+}
+
 template <class T>
 CTORCH_INLINE void sigmoid(const Lanes<T> &gate, Lanes<T> &out) {
     Lanes<T> power = -gate;
@@ -49,14 +69,13 @@ CTORCH_INLINE void sigmoid(const Lanes<T> &gate, Lanes<T> &out) {
 template <class T>
 struct GateBlock {
     static CTORCH_INLINE void run(const T *gate, const T *up, T *out, int64_t count) {
-        const int64_t whole = count / lane_count * lane_count;
-        for (int64_t i = 0; i < whole; i += lane_count) {
-            const Lanes<T> g = *reinterpret_cast<const Lanes<T> *>(gate + i);
-            Lanes<T> open;
+        for (int64_t i = 0; i < count; i += lane_count) {
+            Lanes<T> g, u, open;
+            read_lanes(gate + i, count - i, g);
+            read_lanes(up + i, count - i, u);
             sigmoid<T>(g, open);
-            *reinterpret_cast<Lanes<T> *>(out + i) = g * open * *reinterpret_cast<const Lanes<T> *>(up + i);
+            write_lanes<T>(g * open * u, count - i, out + i);
         }
-        for (int64_t i = whole; i < count; ++i) out[i] = gate[i] / (1 + std::exp(-gate[i])) * up[i];
     }
 };
 

@@ -187,22 +187,15 @@ template <class T>
 struct GateBlockGradient {
     static CTORCH_INLINE void run(
         const T *gate, const T *up, const T *gradient, T *by_gate, T *by_up, T *output, int64_t count) {
-        const int64_t whole = count / lane_count * lane_count;
-        for (int64_t i = 0; i < whole; i += lane_count) {
-            const Lanes<T> g = *reinterpret_cast<const Lanes<T> *>(gate + i),
-                           u = *reinterpret_cast<const Lanes<T> *>(up + i),
-                           d = *reinterpret_cast<const Lanes<T> *>(gradient + i);
-            Lanes<T> open;
+        for (int64_t i = 0; i < count; i += lane_count) {
+            Lanes<T> g, u, d, open;
+            read_lanes(gate + i, count - i, g);
+            read_lanes(up + i, count - i, u);
+            read_lanes(gradient + i, count - i, d);
             sigmoid<T>(g, open);
-            *reinterpret_cast<Lanes<T> *>(by_gate + i) = d * u * open * (1 + g * (1 - open));
-            *reinterpret_cast<Lanes<T> *>(by_up + i) = d * g * open;
-            if (output) *reinterpret_cast<Lanes<T> *>(output + i) = g * open * u;
-        }
-        for (int64_t i = whole; i < count; ++i) {
-            const T open = 1 / (1 + std::exp(-gate[i]));
-            by_gate[i] = gradient[i] * up[i] * open * (1 + gate[i] * (1 - open));
-            by_up[i] = gradient[i] * gate[i] * open;
-            if (output) output[i] = gate[i] / (1 + std::exp(-gate[i])) * up[i];
+            write_lanes<T>(d * u * open * (1 + g * (1 - open)), count - i, by_gate + i);
+            write_lanes<T>(d * g * open, count - i, by_up + i);
+            if (output) write_lanes<T>(g * open * u, count - i, output + i);
         }
     }
 };
@@ -280,13 +273,14 @@ extern "C" ctorch_status ctorch_rms_norm(
     return guarded([&] {
         const at::Tensor &input = unwrap(x), &by = unwrap(weight);
         TORCH_CHECK(
-            input.dim() >= 1 && by.dim() == 1 && by.size(0) == input.size(-1), "weight ", by.sizes(),
-            " must have one element for each of the last axis of ", input.sizes());
+            input.dim() >= 1 && by.dim() == 1 && by.size(0) == input.size(-1) && by.device() == input.device(), "weight ",
+            by.sizes(), " must have one element for each of the last axis of ", input.sizes(), ", on its device");
         std::vector<at::Tensor> others;
         if (added) others.push_back(unwrap(added));
         TORCH_CHECK(
-            !added || (others[0].sizes() == input.sizes() && others[0].scalar_type() == input.scalar_type()), "x ",
-            input.toString(), " ", input.sizes(), " and what is added must have one shape and element type");
+            !added || (others[0].sizes() == input.sizes() && others[0].scalar_type() == input.scalar_type() &&
+                       others[0].device() == input.device()),
+            "x ", input.toString(), " ", input.sizes(), " and what is added must have one shape, type and device");
         if (has_kernel(input) && by.scalar_type() == input.scalar_type()) {
             wrap_list(Norm::apply(input, by, at::TensorList(others), epsilon), outs);
             return;

@@ -124,7 +124,7 @@ struct Linears : torch::autograd::Function<Linears> {
         variable_list found(end + is_gated + 2);
         for (at::Tensor &gradient : gradients) gradient = gradient.contiguous();
         AdapterGradients adapter;
-        if (is_adapted && (needs_x || needs_adapter))
+        if (is_adapted && (needs_x || (needs_adapter && !is_gated)))
             adapter = adapter_gradients(
                 gradients, needs_adapter && !is_gated ? input.contiguous() : at::Tensor(), down, ups, scale);
         at::Tensor by_x;
@@ -196,6 +196,15 @@ ctorch_status ctorch_linears(
             if (!one->down) continue;
             downs.push_back(unwrap(one->down));
             ups.push_back(unwrap(one->up));
+            const at::Tensor &down = downs.back(), &up = ups.back();
+            const auto fits = [&](const at::Tensor &half) {
+                return half.dim() == 2 && half.scalar_type() == x.scalar_type() && half.device() == x.device();
+            };
+            TORCH_CHECK(
+                fits(down) && fits(up) && down.size(1) == x.size(-1) && up.size(0) == weights.back().size(0) &&
+                    up.size(1) == down.size(0),
+                "an adapter of ", down.toString(), " ", down.sizes(), " and ", up.sizes(), " of a matrix ",
+                weights.back().sizes(), " that reads ", x.toString(), " ", x.sizes());
         }
         const auto all_or_none = [&](const std::vector<at::Tensor> &list) {
             return list.empty() || list.size() == weights.size();

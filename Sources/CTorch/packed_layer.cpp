@@ -374,12 +374,16 @@ extern "C" ctorch_status ctorch_prefill_layer(
     return guarded([&] {
         const CacheShape shape(LayerPass::in_float32(unwrap(cache.keys)), unwrap(cache.values));
         int64_t tokens = 0;
-        for (int64_t i = 0; i < rows.count; tokens += rows.lengths[i++])
+        std::vector<bool> taken(shape.slots, false);
+        for (int64_t i = 0; i < rows.count; tokens += rows.lengths[i++]) {
             TORCH_CHECK(
                 rows.slots[i] >= 0 && rows.slots[i] < shape.slots && rows.lengths[i] > 0 &&
                     rows.lengths[i] <= shape.capacity,
                 "prompt ", i, ": ", rows.lengths[i], " tokens in slot ", rows.slots[i], ", the cache has ", shape.slots,
                 " slots of ", shape.capacity);
+            TORCH_CHECK(!taken[rows.slots[i]], "two prompts in slot ", rows.slots[i]);
+            taken[rows.slots[i]] = true;
+        }
         TORCH_CHECK(
             tokens > 0 && unwrap(hidden).size(0) == tokens, "states ", unwrap(hidden).sizes(), " of ", tokens,
             " tokens of prompts");

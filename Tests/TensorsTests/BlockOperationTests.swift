@@ -50,6 +50,16 @@ struct BlockOperationTests {
                     return try joined(sum.rmsNorm(weight: inputs[0], epsilon: 1e-3), sum)
                 }, tolerance)
         }
+        // Under a frozen weight; and the stream alone.
+        try compare(
+            run([all[1], all[2]]) {
+                let (norm, stream) = try $0[0].normed(adding: $0[1], weight: all[0], epsilon: 1e-3)
+                return try norm * stream
+            },
+            run([all[1], all[2]]) {
+                let sum = try $0[0] + $0[1]
+                return try sum.rmsNorm(weight: all[0], epsilon: 1e-3) * sum
+            }, tolerance)
         try compare(
             run([all[1], all[2]]) { try $0[0].normed(adding: $0[1], weight: all[0], epsilon: 1e-3).stream },
             run([all[1], all[2]]) { try $0[0] + $0[1] }, tolerance)

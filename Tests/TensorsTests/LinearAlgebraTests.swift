@@ -227,6 +227,9 @@ struct LinearAlgebraTests {
         #expect(throws: TensorError.self) {
             try input.linear([LinearMap(weight: weight, adapter: (up, down))], scale: 1)
         }
+        #expect(throws: TensorError.self) {  // also where nothing is multiplied
+            try input.linear([LinearMap(weight: weight, adapter: (up, down))], given: [Tensor.ones([1, 3])])
+        }
         #expect(throws: TensorError.self) {  // one has a bias
             try input.linear(
                 [Tensor([100.0, 200, 300]), nil].map {

@@ -15,11 +15,12 @@ struct PackedLayerTests {
         var testDescription: String { "\(rows) rows, \(heads)/\(keyHeads) heads of \(size), \(inner) inside, \(form)" }
     }
 
-    /// One row, rows of one block and of several, of several groups of blocks; a width that fills no panel.
+    /// One row, rows of one block and of several, of several groups of blocks; widths that fill no panel and no vector.
     nonisolated static let examples = [
         Example(rows: 1, heads: 4, keyHeads: 2, size: 16, inner: 96),
         Example(rows: 3, heads: 2, keyHeads: 2, size: 8, inner: 48, form: .int8, hasBiases: true),
         Example(rows: 13, heads: 6, keyHeads: 2, size: 16, inner: 304, hasHeadNorms: true),
+        Example(rows: 30, heads: 4, keyHeads: 1, size: 8, inner: 90),
         Example(rows: 64, heads: 8, keyHeads: 4, size: 32, inner: 512, hasHeadNorms: true, hasBiases: true),
         Example(rows: 40, heads: 9, keyHeads: 3, size: 64, inner: 1536, form: .int8),
         Example(rows: 401, heads: 3, keyHeads: 1, size: 16, inner: 80),
@@ -219,10 +220,13 @@ struct PackedLayerTests {
         #expect(message(rows).contains("row 5: own slot 7 with 21 keys"))
         let fewer = DecodeRows(promptSlots: [0], promptLengths: [1], ownSlots: [0], ownLengths: [1])
         #expect(message(fewer).contains("of 1 rows"))
-        for (length, slot, part) in [(12, 0, "of 12 tokens"), (13, 2, "13 tokens in slot 2, the cache has 2 slots")] {
+        for (prompts, part) in [
+            ([(0, 12)], "of 12 tokens"), ([(2, 13)], "13 tokens in slot 2, the cache has 2 slots"),
+            ([(1, 6), (1, 7)], "two prompts in slot 1"),
+        ] as [([(slot: Int, length: Int)], String)] {
             #expect {
                 try made.layer.prefilled(
-                    made.hidden, angles: made.angles, cache: cache, prompts: [(slot, length)], kept: nil)
+                    made.hidden, angles: made.angles, cache: cache, prompts: prompts, kept: nil)
             } throws: { "\($0)".contains(part) }
         }
         let narrow = try Tensor.zeros([13, 7])

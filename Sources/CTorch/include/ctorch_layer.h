@@ -35,7 +35,8 @@ ctorch_status ctorch_decode_layer(
     ctorch_decode_cache prompt, ctorch_decode_cache own, ctorch_decode_rows rows, const ctorch_row_run *runs,
     ptrdiff_t run_count, ctorch_tensor *out);
 
-/// Prompts that a packed pass reads one behind the other, one element a prompt: where its keys go, and its tokens.
+/// Prompts that a packed pass reads one behind the other, one element a prompt: the slot that its
+/// keys go to, another one for each, and its tokens.
 typedef struct ctorch_prompt_rows {
     const ptrdiff_t *slots;
     const ptrdiff_t *lengths;
