@@ -179,7 +179,10 @@ package final class HTTPReward: RewardSource {
 
     /// Ends the outage, unless the call was sent before it: one that stops may still answer what it has begun.
     private func hasAnswered(_ sent: ContinuousClock.Instant) {
-        outage.withLock { if let since = $0?.since, since <= sent { $0 = nil } }
+        outage.withLock { outage in
+            guard let since = outage?.since, since <= sent else { return }
+            outage = nil
+        }
     }
 
     /// Begins an outage where there is none.

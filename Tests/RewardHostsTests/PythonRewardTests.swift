@@ -109,6 +109,13 @@ struct PythonRewardTests {
     }
 
     /// A text prompt is a chat of one message there.
+    @Test func whatAVerifiersFunctionChangesIsItsOwn() async throws {
+        let reward = try await zoo("changing")
+        let scores = try await reward.scores(["a", "b"], columns: ["answer": .array([.string("3")])])
+        #expect(scores.values == [3, 3])
+        await reward.close()
+    }
+
     @Test(arguments: [true, false]) func verifiersFunctionsGetMessages(_ isChat: Bool) async throws {
         let reward = try await zoo("talks", workers: 2)
         #expect(reward.style == .verifiers)

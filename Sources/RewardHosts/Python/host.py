@@ -6,6 +6,7 @@ the main thread, so that its own alarms work. When Plumbline is gone the program
 standard library is all it needs.
 """
 import asyncio
+import copy
 import difflib
 import hashlib
 import importlib
@@ -405,7 +406,8 @@ class Host:
         return [score], {name: [value] for name, value in extra.items()}, {}
 
     def verifiers(self, request, index):
-        row = {name: request[name] for name in ("prompt", "answer", "task", "info")}
+        # Its own: what a function changes in them must not reach the next completion.
+        row = copy.deepcopy({name: request[name] for name in ("prompt", "answer", "task", "info")})
         row["completion"] = request["completions"][index]
         return [self.call(dict(self.settings, **row, state=dict(row)))], {}, {}
 
