@@ -40,6 +40,7 @@ package struct HTTPRewardSettings: Sendable {
 /// completion become columns of the completions file, numbers of `extra_logs` become metrics.
 package final class HTTPReward: RewardSource {
     package let names: [String]
+    package var readsRenderedPrompts: Bool { true }
     private let exchange: HTTPExchange
     private let settings: HTTPRewardSettings
     private let slots: Slots<Void>
