@@ -41,7 +41,7 @@ struct RewardRowCheck: Sendable {
         for row in usable.prefix(shown) {
             do {
                 let prompt = try rows.prompt(at: row)
-                arguments[row] = try source.arguments(for: Self.read(prompt, encoder))
+                arguments[row] = try source.arguments(for: Self.handed(prompt, encoder))
             } catch is RewardError {}  // a row it refuses is told of below
         }
         let index = source.names.firstIndex(of: name) ?? 0
@@ -52,7 +52,7 @@ struct RewardRowCheck: Sendable {
             progress("trying \(name)", tried, all.count)
             tried += 1
             let reader = source.readsRenderedPrompts ? encoder : nil
-            note(try await Self.outcome(source, index, Self.read(rows.prompt(at: row), reader)))
+            note(try await Self.outcome(source, index, Self.handed(rows.prompt(at: row), reader)))
         }
         if isOurs, let first = usable.first {
             reads = try await Self.columnsRead(source, index, rows.prompt(at: first))
@@ -95,7 +95,7 @@ struct RewardRowCheck: Sendable {
     }
 
     /// The prompt as a run hands it over, without its token ids; rendered where an encoder is given.
-    private static func read(_ prompt: Prompt, _ encoder: PromptEncoder?) throws -> TokenizedPrompt {
+    private static func handed(_ prompt: Prompt, _ encoder: PromptEncoder?) throws -> TokenizedPrompt {
         let rendered = try encoder.flatMap { try $0.rendered(prompt, $0.tokens(of: prompt)) }
         return TokenizedPrompt(prompt: prompt, tokenIDs: [], rendered: rendered)
     }
@@ -129,8 +129,8 @@ struct RewardRowCheck: Sendable {
                 (all, all.filter { $0.key != column }), (all.filter { $0.key == column }, none),
             ] {
                 for completion in ["", probe] where read.last != column {
-                    let before = try await outcome(source, index, read(with(columns, prompt), nil), completion).kind
-                    let after = try await outcome(source, index, read(with(fewer, prompt), nil), completion).kind
+                    let before = try await outcome(source, index, handed(with(columns, prompt), nil), completion).kind
+                    let after = try await outcome(source, index, handed(with(fewer, prompt), nil), completion).kind
                     if before != after { read.append(column) }
                 }
             }
