@@ -12,6 +12,7 @@ import Runs
 package final class CachedSource: RewardSource {
     package var names: [String] { source.names }
     package var readsTokenIDs: Bool { source.readsTokenIDs }
+    package var readsRenderedPrompts: Bool { source.readsRenderedPrompts }
     package var reportsMetrics: Bool { source.reportsMetrics }
     private let source: any RewardSource
     private let cache: ScoreCache
@@ -22,8 +23,11 @@ package final class CachedSource: RewardSource {
     }
 
     package func score(_ group: RolloutGroup, at progress: TrainingProgress) async throws -> GroupScores {
-        let keys = group.rollouts.map { cache.key(of: $0.completion, for: group.prompt) }
-        let greedyKey = group.greedy.map { cache.key(of: $0.completion, for: group.prompt) }
+        // A text that it does not read is no part of the question.
+        var prompt = group.prompt
+        if !readsRenderedPrompts { prompt.rendered = nil }
+        let keys = group.rollouts.map { cache.key(of: $0.completion, for: prompt) }
+        let greedyKey = group.greedy.map { cache.key(of: $0.completion, for: prompt) }
         var known: [String: ScoreCache.Entry] = [:]
         for key in keys + [greedyKey].compactMap(\.self) { known[key] = try cache.entry(for: key, scores: names.count) }
 

@@ -15,7 +15,8 @@ package struct HTTPRewardSettings: Sendable {
     package var concurrency = 8
     /// Tries of one call before it fails.
     package var tries = 5
-    /// How long a call waits for a server that has gone away, whatever the number of tries; 0 for no longer than those.
+    /// How long calls wait for a server from the moment it has gone away, whatever the number of tries; 0 for no longer
+    /// than those.
     package var outageSeconds: Double = 300
     /// The column with the reference (`labels`); the usual ones by default, null where the row has none.
     package var referenceColumn: String?
@@ -33,19 +34,26 @@ package struct HTTPRewardSettings: Sendable {
 ///
 /// A dropped connection and the answers 408, 425, 429, 500, 502, 503 and 504 are tried again, after a pause drawn
 /// between 0 and 0.25 s · 2^try (at most 8 s). Any other answer but 200 fails at once. A server that refuses or drops
-/// connections, or has 502, 503 or 504 said for it, is away: a restart must not end a run, so that the call waits for
-/// it beyond its tries and its time limit. `scores` and lists of `extra_logs` with a value for each completion become
-/// columns of the completions file, numbers of `extra_logs` become metrics.
+/// connections, or has 502, 503 or 504 said for it, is away: a restart must not end a run, so that calls wait for it
+/// beyond their tries and their time limit. One that finds it away again after it answered others has that counted as a
+/// try: the request itself may be what it cannot bear. `scores` and lists of `extra_logs` with a value for each
+/// completion become columns of the completions file, numbers of `extra_logs` become metrics.
 package final class HTTPReward: RewardSource {
     package let names: [String]
+    package var readsRenderedPrompts: Bool { true }
     private let exchange: HTTPExchange
     private let settings: HTTPRewardSettings
     private let slots: Slots<Void>
     private let note: @Sendable (String) -> Void
-    /// Whether the server was away when it was last asked: all calls find that out, and it is said once.
-    private let isAway = Mutex(false)
+    /// That the server is away, which all calls find out; `nil` while it answers.
+    private let outage = Mutex<Outage?>(nil)
 
-    /// - Parameter note: Is told when calls begin to wait for the server.
+    private struct Outage {
+        let since: ContinuousClock.Instant
+        var isSaid = false
+    }
+
+    /// - Parameter note: Is told, once an outage, when calls wait for the server beyond their tries.
     /// - Throws: ``RewardError`` for an address that is none or a host that is unknown. Whether the server runs shows
     ///   later.
     package init(
@@ -59,8 +67,8 @@ package final class HTTPReward: RewardSource {
         try require(seconds > 0 && seconds < 1e6, "timeout", seconds, "seconds above 0")
         try require((1...256).contains(settings.concurrency), "concurrency", settings.concurrency, "between 1 and 256")
         try require((1...100).contains(settings.tries), "tries", settings.tries, "between 1 and 100")
-        let outage = settings.outageSeconds
-        try require(outage >= 0 && outage < 1e6, "outage_seconds", outage, "seconds, 0 for no waiting")
+        let wait = settings.outageSeconds
+        try require(wait >= 0 && wait < 1e6, "outage_seconds", wait, "seconds, 0 for no waiting")
         exchange = try HTTPExchange(settings.url, reward: settings.name, concurrency: settings.concurrency)
         names = [settings.name]
         self.settings = settings
@@ -107,40 +115,57 @@ package final class HTTPReward: RewardSource {
 
     private func tried(_ body: [UInt8], _ count: Int) async throws -> HostAnswer {
         var deadline = ContinuousClock.now + .seconds(settings.timeoutSeconds)
-        /// Until when the call waits for a server that is away.
+        /// Until when the call waits for a server that is away, however often that goes.
         var patience: ContinuousClock.Instant?
-        var attempt = 0
+        /// When the outage began that the call met last.
+        var met: ContinuousClock.Instant?
+        /// All tries, and those that count: not the ones to which nobody was there.
+        var (attempts, counted) = (0, 0)
         while true {
+            let sent = ContinuousClock.now
             let problem: HTTPExchange.Problem
             do {
                 let answer = try await once(body, count, deadline)
-                isAway.withLock { $0 = false }
+                hasAnswered(sent)
                 return answer
             } catch let error as HTTPExchange.Problem {
                 problem = error
-                if error.kind != .away { isAway.withLock { $0 = false } }
             }
+            attempts += 1
+            var waits = false
             switch problem.kind {
             case .late: return HostAnswer(repeating: .timedOut(seconds: settings.timeoutSeconds), count: count)
-            case .lasting: return HostAnswer(repeating: .failed(message: problem.text), count: count)
-            case .transient: patience = nil
-            case .away: patience = patience ?? ContinuousClock.now + .seconds(settings.outageSeconds)
-            }
-            attempt += 1
-            let left: Duration = patience.map { $0 - ContinuousClock.now } ?? .zero
-            guard left > .zero || attempt < settings.tries else {
-                return HostAnswer(repeating: .failed(message: "\(problem.text) (\(attempt) tries)"), count: count)
-            }
-            let pause = Double.random(in: 0...min(8, 0.25 * pow(2, Double(attempt - 1))))
-            if left > .zero {
-                let isNews = isAway.withLock { isAway in
-                    defer { isAway = true }
-                    return !isAway
+            case .lasting:
+                hasAnswered(sent)
+                return HostAnswer(repeating: .failed(message: problem.text), count: count)
+            case .transient:
+                hasAnswered(sent)
+                met = nil
+                counted += 1
+            case .away:
+                let since = findAway()
+                let end = since + .seconds(settings.outageSeconds)
+                let until = min(patience ?? end, end)
+                let isAnother = met != nil && met != since
+                (patience, met) = (until, since)
+                if ContinuousClock.now >= until {
+                    counted = attempts
+                } else if isAnother {
+                    counted += 1
+                } else {
+                    waits = true
                 }
-                if isNews {
+            }
+            guard counted < settings.tries else {
+                return HostAnswer(repeating: .failed(message: "\(problem.text) (\(attempts) tries)"), count: count)
+            }
+            let longest = min(8, 0.25 * pow(2, Double((waits ? attempts : counted) - 1)))
+            let pause = Double.random(in: 0...longest)
+            if waits {
+                if attempts >= settings.tries, isNews() {
                     let most = String(format: "%g", settings.outageSeconds)
                     note(
-                        "reward \(settings.name): \(problem.text.visible); a call waits up to \(most) s for it "
+                        "reward \(settings.name): \(problem.text.visible); calls wait up to \(most) s for it "
                             + "(outage_seconds)")
                 }
                 // The time limit is the server's to answer in, not to come back.
@@ -150,6 +175,34 @@ package final class HTTPReward: RewardSource {
                 return HostAnswer(repeating: .timedOut(seconds: settings.timeoutSeconds), count: count)
             }
             try await Task.sleep(for: .seconds(pause))
+        }
+    }
+
+    /// Ends the outage, unless the call was sent before it: one that stops may still answer what it has begun.
+    private func hasAnswered(_ sent: ContinuousClock.Instant) {
+        outage.withLock { outage in
+            guard let since = outage?.since, since <= sent else { return }
+            outage = nil
+        }
+    }
+
+    /// Begins an outage where there is none.
+    ///
+    /// - Returns: Since when the server is away.
+    private func findAway() -> ContinuousClock.Instant {
+        outage.withLock { outage in
+            let known = outage ?? Outage(since: .now)
+            outage = known
+            return known.since
+        }
+    }
+
+    /// Whether the outage is there and nothing was said of it; it counts as said from then on.
+    private func isNews() -> Bool {
+        outage.withLock { outage in
+            guard outage?.isSaid == false else { return false }
+            outage?.isSaid = true
+            return true
         }
     }
 

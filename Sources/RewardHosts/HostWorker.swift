@@ -22,10 +22,12 @@ final class HostWorker: @unchecked Sendable {
         /// What to say of the variables that the program reads, when some of them are there and it does not get them.
         func withheld(of variables: [String]) -> String? {
             let ours = ProcessInfo.processInfo.environment
-            let names = variables.filter { ours[$0] != nil && environment[$0] == nil }.joined(separator: ", ")
-            guard !names.isEmpty else { return nil }
-            return "\(names) \(names.contains(",") ? "are" : "is") set here but not handed to the reward; "
-                + "pass_environment: [\(names)] would"
+            let withheld = variables.filter { ours[$0] != nil && environment[$0] == nil }
+            guard !withheld.isEmpty else { return nil }
+            let names = withheld.joined(separator: ", ")
+            let (are, them) = withheld.count > 1 ? ("are", "them") : ("is", "it")
+            return "\(names) \(are) set here but not handed to the reward; "
+                + "pass_environment: [\(names)] hands \(them) over"
         }
     }
 

@@ -86,6 +86,7 @@ package struct PythonRewardSettings: Sendable {
 package final class PythonReward: RewardSource {
     package let names: [String]
     package let readsTokenIDs: Bool
+    package var readsRenderedPrompts: Bool { style == .openrlhf }
     /// The style in use.
     package let style: PythonRewardStyle
     /// SHA-256 of the function's file and settings, in hexadecimal.

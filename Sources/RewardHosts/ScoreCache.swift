@@ -69,7 +69,7 @@ package final class ScoreCache: Sendable {
         .line(path: file.path, line: line, message: "\(message); remove the file to begin anew")
     }
 
-    /// The key of a completion.
+    /// The key of a completion; of the prompt as the model reads it where that is given.
     func key(of completion: Completion, for tokenized: TokenizedPrompt) -> String {
         let prompt = tokenized.prompt
         var line = JSONLine()

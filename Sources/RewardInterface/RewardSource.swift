@@ -50,6 +50,9 @@ package protocol RewardSource: Sendable {
     /// Whether any of them reads the token ids of a completion.
     var readsTokenIDs: Bool { get }
 
+    /// Whether any of them reads a prompt as the model does, in its chat template.
+    var readsRenderedPrompts: Bool { get }
+
     /// Whether its answers may have numbers of their own beside the scores, whose names are not known before.
     var reportsMetrics: Bool { get }
 
@@ -81,6 +84,8 @@ package protocol RewardSource: Sendable {
 
 extension RewardSource {
     package var readsTokenIDs: Bool { false }
+
+    package var readsRenderedPrompts: Bool { false }
 
     package var reportsMetrics: Bool { true }
 

@@ -3,8 +3,8 @@ import Foundation
 import Job
 import Records
 
-/// A run of several processes, in one of them. The first shows and writes what a run leaves; of the others only an
-/// error is heard.
+/// A run of several processes, in one of them. The first shows and writes what a run leaves; of the others only
+/// errors and notes on rewards are heard.
 struct OneOfSeveral {
     private let meeting: RankMeeting
     private let job: String
@@ -57,7 +57,10 @@ struct OneOfSeveral {
                 url: URL(filePath: job),
                 overrides: overrides + RankMeeting.overrides(scratch: scratch.path)
                     + ["resume_from_checkpoint=\(checkpoint?.yaml ?? "false")"] + moments)
-            let run = try await TrainingRun(try ResolvedJob(own), folder: own.folder, stop: stop, team: team)
+            let rank = meeting.rank
+            let run = try await TrainingRun(
+                try ResolvedJob(own), folder: own.folder, stop: stop, team: team,
+                note: { Terminal.progress("note: rank \(rank): \($0)") })
             try await run.requireOneModel()
             return run
         }

@@ -109,6 +109,13 @@ struct PythonRewardTests {
     }
 
     /// A text prompt is a chat of one message there.
+    @Test func whatAVerifiersFunctionChangesIsItsOwn() async throws {
+        let reward = try await zoo("changing")
+        let scores = try await reward.scores(["a", "b"], columns: ["answer": .array([.string("3")])])
+        #expect(scores.values == [3, 3])
+        await reward.close()
+    }
+
     @Test(arguments: [true, false]) func verifiersFunctionsGetMessages(_ isChat: Bool) async throws {
         let reward = try await zoo("talks", workers: 2)
         #expect(reward.style == .verifiers)
@@ -234,7 +241,7 @@ struct PythonRewardTests {
         #expect(await problem("f").contains("neither path/file.py:function nor"))
         #expect(await problem("\(testFolder)/zoo.py:unknown").contains("its parameters (text)"))
         let ofAReaL = await problem("\(testFolder)/zoo.py:of_areal")
-        #expect(ofAReaL.contains("AReaL's, whose") && ofAReaL.contains("in TRL's, f(prompts, "), "\(ofAReaL)")
+        #expect(ofAReaL.contains("AReaL's, whose") && ofAReaL.contains("of a prompt: f(prompts, "), "\(ofAReaL)")
         #expect(await problem("\(testFolder)/zoo.py:of_slime").contains("(args, sample) are slime's, whose"))
         #expect(await problem("\(testFolder)/zoo.py:parsed").contains("nothing fills its parameters parser"))
         #expect(await problem("\(testFolder)/zoo.py:os").contains("is a module, not a function"))
@@ -285,9 +292,9 @@ struct PythonRewardTests {
         #expect(
             said == [
                 "reward zoo.py:judge: PLUMBLINE_KEY, PLUMBLINE_TOKEN are set here but not handed to the reward; "
-                    + "pass_environment: [PLUMBLINE_KEY, PLUMBLINE_TOKEN] would",
+                    + "pass_environment: [PLUMBLINE_KEY, PLUMBLINE_TOKEN] hands them over",
                 "reward zoo.py:judge: PLUMBLINE_KEY is set here but not handed to the reward; "
-                    + "pass_environment: [PLUMBLINE_KEY] would",
+                    + "pass_environment: [PLUMBLINE_KEY] hands it over",
             ])
         let folder = try TemporaryFolder()
         let script = try folder.file(
@@ -296,7 +303,7 @@ struct PythonRewardTests {
             try await PythonReward.start(PythonRewardSettings(target: "\(script.path):f"))
         }
         let words = error?.description ?? "it started"
-        #expect(words.contains("pass_environment: [PLUMBLINE_KEY] would"), "\(words)")
+        #expect(words.contains("pass_environment: [PLUMBLINE_KEY] hands it over"), "\(words)")
     }
 
     @Test(

@@ -11,8 +11,11 @@ import Testing
 /// Scores a text's length in thirds and remembers what it was asked. `skip` abstains, `late` times out.
 private final class Counting: RewardSource {
     let names = ["length"]
+    let readsRenderedPrompts: Bool
     private let texts = Mutex<[String]>([])
     var asked: [String] { texts.withLock { $0 } }
+
+    init(readsRenderedPrompts: Bool = false) { self.readsRenderedPrompts = readsRenderedPrompts }
 
     func score(_ group: RolloutGroup, at progress: TrainingProgress) async throws -> GroupScores {
         func score(_ rollout: Rollout) -> [RewardScore] {
@@ -60,6 +63,19 @@ struct ScoreCacheTests {
         let other = CachedSource(source, cache: try ScoreCache(source: "b", file: file))
         _ = try await other.scores(["x"], columns: ["answer": .number(1)])
         #expect(source.asked.count == 6)
+    }
+
+    @Test(arguments: [true, false]) func anotherChatTemplateIsAnotherQuestionToARewardThatReadsIt(
+        _ readsIt: Bool
+    ) async throws {
+        let source = Counting(readsRenderedPrompts: readsIt)
+        let cached = CachedSource(source, cache: try ScoreCache(source: "a"))
+        var chat = group(["x"], isChat: true)
+        for rendered in ["<user>How many?<answer>", "[user] How many?", nil] {
+            chat.prompt.rendered = rendered
+            _ = try await cached.score(chat, at: TrainingProgress())
+        }
+        #expect(source.asked.count == (readsIt ? 3 : 1))
     }
 
     @Test func aFileKeepsThemToTheBitAndATornLastLineIsDropped() async throws {

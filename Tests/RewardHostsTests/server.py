@@ -1,5 +1,5 @@
-"""A reward server in OpenRLHF's form that misbehaves on request: /ok /flaky /down /away /drop /half /stall /bad /echo
-/refuse /chunks /short /moved.
+"""A reward server in OpenRLHF's form that misbehaves on request: /ok /flaky /down /away /back /picky /drop /half /stall
+/bad /echo /refuse /chunks /short /moved.
 
     server.py [CERTIFICATE KEY]      over TLS with a certificate
 """
@@ -26,12 +26,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
         rewards = [float(len(query) - len(prompt)) for query, prompt in zip(request["query"], request["prompts"])]
         if kind == "stall":
             time.sleep(600)
-        if kind == "drop" or (kind == "flaky" and tries[kind] == 1):
+        poisoned = kind == "picky" and any("poison" in query for query in request["query"])
+        if kind == "drop" or poisoned or (kind == "flaky" and tries[kind] == 1):
             self.close_connection = True
             return
-        if kind == "down" or (kind == "flaky" and tries[kind] == 2):
+        if kind == "down" or (kind, tries[kind]) in (("flaky", 2), ("back", 6)):
             return self.answer(500, b"out of order")
-        if kind == "away" and tries[kind] < 6:
+        if kind in ("away", "back") and tries[kind] < 6:
             return self.answer((503, 502, 504)[tries[kind] % 3], b"restarting")
         if kind == "refuse":
             return self.answer(403, b"not you")

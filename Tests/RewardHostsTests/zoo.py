@@ -188,6 +188,15 @@ def parsed(parser, completion, answer):
     return 1.0
 
 
+def changing(prompt, completion, answer, info):
+    """Gives one point for each of its arguments that is as the row has it, and changes them."""
+    points = float(len(prompt) == 1) + (answer == ["3"]) + (info == {})
+    prompt.append(completion)
+    answer.append("4")
+    info["seen"] = True
+    return points
+
+
 # AReaL's and slime's
 def of_areal(prompt, completions, prompt_ids, completion_ids, **columns):
     return 1.0

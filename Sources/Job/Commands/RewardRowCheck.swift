@@ -41,9 +41,7 @@ struct RewardRowCheck: Sendable {
         for row in usable.prefix(shown) {
             do {
                 let prompt = try rows.prompt(at: row)
-                let rendered = try encoder.flatMap { try $0.rendered(prompt, $0.tokens(of: prompt)) }
-                arguments[row] = try source.arguments(
-                    for: TokenizedPrompt(prompt: prompt, tokenIDs: [], rendered: rendered))
+                arguments[row] = try source.arguments(for: Self.handed(prompt, encoder))
             } catch is RewardError {}  // a row it refuses is told of below
         }
         let index = source.names.firstIndex(of: name) ?? 0
@@ -53,7 +51,8 @@ struct RewardRowCheck: Sendable {
             try Task.checkCancellation()
             progress("trying \(name)", tried, all.count)
             tried += 1
-            note(try await Self.outcome(source, index, rows.prompt(at: row)))
+            let reader = source.readsRenderedPrompts ? encoder : nil
+            note(try await Self.outcome(source, index, Self.handed(rows.prompt(at: row), reader)))
         }
         if isOurs, let first = usable.first {
             reads = try await Self.columnsRead(source, index, rows.prompt(at: first))
@@ -95,14 +94,20 @@ struct RewardRowCheck: Sendable {
         reasons.append(reason)
     }
 
+    /// The prompt as a run hands it over, without its token ids; rendered where an encoder is given.
+    private static func handed(_ prompt: Prompt, _ encoder: PromptEncoder?) throws -> TokenizedPrompt {
+        let rendered = try encoder.flatMap { try $0.rendered(prompt, $0.tokens(of: prompt)) }
+        return TokenizedPrompt(prompt: prompt, tokenIDs: [], rendered: rendered)
+    }
+
     private static func outcome(
-        _ source: any RewardSource, _ index: Int, _ prompt: Prompt, _ completion: String = ""
+        _ source: any RewardSource, _ index: Int, _ prompt: TokenizedPrompt, _ completion: String = ""
     ) async throws -> Outcome {
         let rollout = Rollout(
             completion: Completion(text: completion), samplingLogProbabilities: [], policyLogProbabilities: [],
             sample: 0)
         let group = RolloutGroup(
-            prompt: TokenizedPrompt(prompt: prompt, tokenIDs: []), rollouts: [rollout], policyVersion: PolicyVersion(0))
+            prompt: prompt, rollouts: [rollout], policyVersion: PolicyVersion(0))
         do {
             return .score(try await source.score(group, at: TrainingProgress()).scores[0][index])
         } catch let error as RewardError {
@@ -124,8 +129,8 @@ struct RewardRowCheck: Sendable {
                 (all, all.filter { $0.key != column }), (all.filter { $0.key == column }, none),
             ] {
                 for completion in ["", probe] where read.last != column {
-                    let before = try await outcome(source, index, with(columns, prompt), completion).kind
-                    let after = try await outcome(source, index, with(fewer, prompt), completion).kind
+                    let before = try await outcome(source, index, handed(with(columns, prompt), nil), completion).kind
+                    let after = try await outcome(source, index, handed(with(fewer, prompt), nil), completion).kind
                     if before != after { read.append(column) }
                 }
             }

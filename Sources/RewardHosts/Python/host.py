@@ -6,6 +6,7 @@ the main thread, so that its own alarms work. When Plumbline is gone the program
 standard library is all it needs.
 """
 import asyncio
+import copy
 import difflib
 import hashlib
 import importlib
@@ -205,9 +206,9 @@ def prepare(config):
     for family in [family for family, wanted in STRANGERS.items() if wanted <= names and not config["style"]]:
         raise Unusable(
             f"its parameters ({', '.join(sorted(STRANGERS[family]))}) are {family}, whose functions are not called "
-            "here; write one around it, of one completion in verl's form, compute_score(data_source, solution_str, "
+            "here; wrap it in a function of verl's form, for one completion: compute_score(data_source, solution_str, "
             "ground_truth, extra_info)" + (
-                ", or of all of a prompt in TRL's, f(prompts, completions, completion_ids, **columns)"
+                "; or of TRL's, for all completions of a prompt: f(prompts, completions, completion_ids, **columns)"
                 if "completion_ids" in names else ""))
     style = config["style"] or style
     if style is None:
@@ -405,7 +406,8 @@ class Host:
         return [score], {name: [value] for name, value in extra.items()}, {}
 
     def verifiers(self, request, index):
-        row = {name: request[name] for name in ("prompt", "answer", "task", "info")}
+        # Its own: what a function changes in them must not reach the next completion.
+        row = copy.deepcopy({name: request[name] for name in ("prompt", "answer", "task", "info")})
         row["completion"] = request["completions"][index]
         return [self.call(dict(self.settings, **row, state=dict(row)))], {}, {}
 
