@@ -56,15 +56,34 @@ struct RunWatchTests {
         ended["completions/max_terminated_length"] = 37
         let lost = clipped(["reward": 0, "frac_reward_zero_std/all_wrong": 1])
         for (step, metrics) in [lost, lost, ended, lost, lost].enumerated() {
-            watch.note(metrics, step: step)
+            watch.note(metrics, step: step, groups: 8)
             try watch.check(metrics, step: step)
         }
         let warning = watch.warnings(lost).first
         #expect(warning?.name == "clipped" && warning?.text.contains("by itself so far has 37 tokens") == true)
-        watch.note(lost, step: 9)
+        watch.note(lost, step: 9, groups: 8)
         let error = #expect(throws: JobError.self) { try watch.check(lost, step: 9) }
         #expect(error?.description.hasPrefix("step 9: for 3 rollout steps every completion hit") == true)
-        #expect(error?.description.contains("(clipped_steps_limit); the longest that ended by itself") == true)
+        #expect(error?.description.contains("(clipped_steps_limit: 0 goes on all the same); the longest") == true)
+    }
+
+    /// One prompt that is too hard is no broken run: as many groups must be lost as eight prompts a step have.
+    @Test(arguments: [(1, 24), (5, 5), (8, 3), (64, 3)]) func fewPromptsAStepAreLostForLonger(
+        _ groups: Int, _ steps: Int
+    ) throws {
+        var watch = RunWatch(gapLimit: nil, clippedLimit: 3)
+        let lost = clipped(["reward": 0, "frac_reward_zero_std/all_wrong": 1])
+        for step in 1..<steps {
+            watch.note(lost, step: step, groups: groups)
+            try watch.check(lost, step: step)
+        }
+        watch.note(lost, step: steps, groups: groups)
+        #expect(throws: JobError.self) { try watch.check(lost, step: steps) }
+        watch.note(clipped(["reward": 1]), step: steps, groups: groups)
+        for step in 1..<steps {
+            watch.note(lost, step: step, groups: groups)
+            try watch.check(lost, step: step)
+        }
     }
 
     /// Completions of one length that are the task, or that were all left out of the loss.

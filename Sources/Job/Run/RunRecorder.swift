@@ -71,7 +71,7 @@ package actor RunRecorder: StepObserver {
         scorer?.advance(
             to: TrainingProgress(step: report.step, maxSteps: maxSteps, epoch: report.metrics["epoch"] ?? 0))
         await display.completed(report)
-        watch.note(report.metrics, step: report.step)
+        watch.note(report.metrics, step: report.step, groups: report.groups.count)
         let rewards = scorer?.rewardNames ?? []
         let warnings =
             watch.warnings(report.metrics) + RunWatch.failures(of: rewards, in: report)

@@ -150,7 +150,7 @@ package struct RunSettings: Sendable {
         )
         clippedLimit = job.read(
             "clipped_steps_limit", default: 20, .from(0, to: 1_000_000_000),
-            "The run stops, with a checkpoint, after so many rollout steps in a row in which every completion hit max_completion_length and none was rewarded above 0 or learned from; 0 never stops it. Does not count where demonstrations, forced_rethinking or replayed groups teach too."
+            "The run stops, with a checkpoint, after so many rollout steps in a row in which every completion hit max_completion_length and none was rewarded above 0 or learned from. Where these were scored, the steps must have had 8 prompts each on average, or the run goes on until as many were lost. 0 never stops it. Does not count where demonstrations, forced_rethinking or replayed groups teach too."
         )
         job.ignore("clipped_steps_limit", when: !samples)
         metricGuards = job.read(
