@@ -67,7 +67,7 @@ package struct RunWatch: Sendable {
             silentSteps[String(reward)] = metrics[name] == 0 ? silentSteps[String(reward), default: 0] + 1 : 0
         }
         for (index, rule) in guards.enumerated() {
-            guard let value = metrics[rule.metric] else { continue }
+            guard let value = metrics[rule.metric] ?? rule.absence else { continue }
             guarded[index].isSeen = true
             guarded[index].newest = value
             guarded[index].steps = rule.isCrossed(by: value) ? guarded[index].steps + 1 : 0
@@ -79,7 +79,8 @@ package struct RunWatch: Sendable {
     private func alarm(_ index: Int) -> String? {
         let (rule, course) = (guards[index], guarded[index])
         guard course.steps >= rule.steps else { return nil }
-        return "metric_guard: \(rule.metric) has been \(rule.words) since step \(course.since), it is \(course.newest)"
+        return "metric_guard: \(rule.metric) has been \(rule.words) since step \(course.since); "
+            + "it is now \(course.newest)"
     }
 
     /// What guards found, and guards of a metric that the steps do not have: nobody would miss their alarm.
@@ -91,7 +92,7 @@ package struct RunWatch: Sendable {
             let near = nearestNames(to: name, among: metrics.names)
             return (
                 "guard_unseen \(index) \(name)",
-                "metric_guard: no step so far has a metric '\(name)', which is guarded only where there is one"
+                "metric_guard: no step so far has a metric '\(name)', so this guard watches nothing"
                     + (near.isEmpty ? "" : "; did you mean \(near.joined(separator: ", "))?")
             )
         }

@@ -155,7 +155,7 @@ package struct RunSettings: Sendable {
         job.ignore("clipped_steps_limit", when: !samples)
         metricGuards = job.read(
             "metric_guard", default: [MetricGuard](),
-            "Metrics of training steps that are to stay within bounds, a list: {metric: kl, above: 0.5, steps: 10} warns once when kl was above 0.5 in ten rollout steps in a row; below is a lower bound, and stop: true ends the run, with a checkpoint. steps is 1 unless set; each start counts anew, and a step without the metric is passed over. Evaluations have eval_guard."
+            "Metrics of training steps that are to stay within bounds, a list: {metric: kl, above: 0.5, steps: 10} warns once when kl was above 0.5 in ten rollout steps in a row; below is a lower bound, and stop: true ends the run, with a checkpoint. steps is 1 unless set; each start counts anew, and a step without the metric is passed over, or of alarms/… and empty_steps has 0. Evaluations have eval_guard."
         )
         reports = ReportSettings(reading: &job, outputDirectory: outputDirectory)
         timelineSteps =
