@@ -96,11 +96,10 @@ package struct RunSettings: Sendable {
             "eval_steps", optional: nil,
             "Optimizer steps between two evaluations on the test split, below 1 a share of max_steps; off unless set or requested by eval_strategy."
         )
-        var steps = interval?.resolved("eval_steps", of: maxSteps, &job)
+        // A share that is not used needs no max_steps.
+        var steps = strategy == .no ? nil : interval?.resolved("eval_steps", of: maxSteps, &job)
         switch strategy {
-        case .no:
-            job.ignore("eval_steps", "num_generations_eval", "eval_limit")
-            steps = nil
+        case .no: job.ignore("eval_steps", "num_generations_eval", "eval_limit")
         case .steps: steps = steps ?? loggingSteps
         case .epoch: job.notice("eval_strategy: epoch is not taken: evaluation runs every eval_steps, if that is set")
         case nil: break
