@@ -47,7 +47,8 @@ package struct DynamicSampling: Sendable, Equatable {
         )
         let waves = job.read(
             "dynamic_sampling_max_waves", default: 10, .from(0, to: 1_000_000),
-            "Most waves per step, each of its number of prompts; 0 is no limit (arXiv:2503.14476).")
+            "Most waves per step, each of its number of prompts; 0 is no limit; generation_ranks need one (arXiv:2503.14476)."
+        )
         maxWaves = waves == 0 ? nil : waves
         exhausted = job.read(
             "dynamic_sampling_exhausted", default: .fail,

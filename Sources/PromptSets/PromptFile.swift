@@ -161,10 +161,10 @@ private struct PromptParts {
     /// All parts in their order.
     func whole() throws(PromptSetError) -> [URL] {
         guard totals.count == 1, let total = totals.first else {
-            let found = totals.sorted().map(String.init).joined(separator: " and of ")
+            let found = totals.sorted().map { "parts \"of \($0)\"" }.joined(separator: " and ")
             throw .file(
                 path: folder.path,
-                message: "the split \"\(stem)\" is there in parts of \(found); leave those of one division there")
+                message: "the split \"\(stem)\" has \(found) in this folder; keep only one of these sets")
         }
         if let twice = urls.values.first(where: { $0.count > 1 }) {
             throw .file(

@@ -84,5 +84,13 @@ struct MemoryPlanTests {
         }
         let five = try place.train(job, "--dry-run").output
         #expect(five.contains("save_total_limit is not set: all 5 are kept"), "\(five)")
+        for (override, says) in [
+            ("save_steps=100", "save_total_limit is not set: its one checkpoint is kept\n"),
+            ("save_total_limit=1", ": up to 3 at a time, more while optimizer steps are being skipped\n"),
+            ("save_total_limit=5", "save_total_limit is 5: up to 5 at a time\n"),
+        ] {
+            let plan = try place.train(job, "--dry-run", override).output
+            #expect(plan.contains(says), "\(plan)")
+        }
     }
 }

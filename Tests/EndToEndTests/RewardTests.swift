@@ -138,7 +138,7 @@ struct RewardTests {
             """
             def f(completions, log_metric, log_extra, **kwargs):
                 for name in ("reward", "loss", "step", "grad_norm", "eval_reward", "mine"): log_metric(name, 1000)
-                for name in ("kl", "empty_steps", "clip_ratio/mine"): log_metric(name, 1000)
+                for name in ("kl", "empty_steps", "clip_ratio/mine", "mismatch/kl", "rollout/empty"): log_metric(name, 1000)
                 for name in ("prompt", "step", "advantage", "f"): log_extra(name, ["x"] * len(completions))
                 return [float(len(c)) for c in completions]
             """)
@@ -152,7 +152,7 @@ struct RewardTests {
                 #expect(row[name] != nil && row[name] != 1000 && row["logged/\(name)"] == 1000, "\(row)")
             }
             // Not every step has a number of these names.
-            for name in ["kl", "empty_steps", "clip_ratio/mine"] {
+            for name in ["kl", "empty_steps", "clip_ratio/mine", "mismatch/kl", "rollout/empty"] {
                 #expect(row[name] != 1000 && row["logged/\(name)"] == 1000, "\(row)")
             }
             #expect(row["mine"] == 1000 && row["logged/step"] == 1000 && row["eval_reward"] == nil)

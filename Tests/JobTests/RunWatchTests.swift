@@ -56,15 +56,34 @@ struct RunWatchTests {
         ended["completions/max_terminated_length"] = 37
         let lost = clipped(["reward": 0, "frac_reward_zero_std/all_wrong": 1])
         for (step, metrics) in [lost, lost, ended, lost, lost].enumerated() {
-            watch.note(metrics, step: step)
+            watch.note(metrics, step: step, groups: 8)
             try watch.check(metrics, step: step)
         }
         let warning = watch.warnings(lost).first
         #expect(warning?.name == "clipped" && warning?.text.contains("by itself so far has 37 tokens") == true)
-        watch.note(lost, step: 9)
+        watch.note(lost, step: 9, groups: 8)
         let error = #expect(throws: JobError.self) { try watch.check(lost, step: 9) }
         #expect(error?.description.hasPrefix("step 9: for 3 rollout steps every completion hit") == true)
-        #expect(error?.description.contains("(clipped_steps_limit); the longest that ended by itself") == true)
+        #expect(error?.description.contains("(clipped_steps_limit: 0 goes on all the same); the longest") == true)
+    }
+
+    /// One prompt that is too hard is no broken run: as many groups must be lost as eight prompts a step have.
+    @Test(arguments: [(1, 24), (5, 5), (8, 3), (64, 3)]) func fewPromptsAStepAreLostForLonger(
+        _ groups: Int, _ steps: Int
+    ) throws {
+        var watch = RunWatch(gapLimit: nil, clippedLimit: 3)
+        let lost = clipped(["reward": 0, "frac_reward_zero_std/all_wrong": 1])
+        for step in 1..<steps {
+            watch.note(lost, step: step, groups: groups)
+            try watch.check(lost, step: step)
+        }
+        watch.note(lost, step: steps, groups: groups)
+        #expect(throws: JobError.self) { try watch.check(lost, step: steps) }
+        watch.note(clipped(["reward": 1]), step: steps, groups: groups)
+        for step in 1..<steps {
+            watch.note(lost, step: step, groups: groups)
+            try watch.check(lost, step: step)
+        }
     }
 
     /// Completions of one length that are the task, or that were all left out of the loss.
@@ -98,17 +117,38 @@ struct RunWatchTests {
             watch.note(metrics, step: step)
             return watch.warnings(metrics).map(\.text)
         }
-        let unseen = "metric_guard: no step so far has a metric 'kll', which is guarded only where there is one; did"
+        let unseen = "metric_guard: no step so far has a metric 'kll', so this guard watches nothing; did"
         #expect(see(1, kl: 0.5, entropy: 1).map { $0.hasPrefix(unseen) } == [true])
         #expect(see(2, kl: 0.6, entropy: 1).count == 1)
         let low = see(3, kl: nil, entropy: 0.05)
-        #expect(low[0] == "metric_guard: entropy has been below 0.1 since step 3, it is 0.05")
+        #expect(low[0] == "metric_guard: entropy has been below 0.1 since step 3; it is now 0.05")
         try watch.check(Metrics(), step: 3)
-        #expect(see(4, kl: .nan, entropy: 1)[0] == "metric_guard: kl has been above 0.5 since step 2, it is nan")
+        #expect(see(4, kl: .nan, entropy: 1)[0] == "metric_guard: kl has been above 0.5 since step 2; it is now nan")
         let error = #expect(throws: JobError.self) { try watch.check(Metrics(), step: 4) }
-        #expect(error?.description == "step 4: metric_guard: kl has been above 0.5 since step 2, it is nan")
+        #expect(error?.description == "step 4: metric_guard: kl has been above 0.5 since step 2; it is now nan")
         #expect(see(5, kl: 0.1, entropy: 1).count == 1)
         try watch.check(Metrics(), step: 5)
+    }
+
+    /// Alarms and empty steps are noted only where there are any: a step without them has none.
+    @Test func aStepWithoutAnAlarmEndsItsRow() throws {
+        let name = "alarms/reward_follows_length"
+        let job = try guarded("[{metric: \(name), above: 0, steps: 2}, {metric: empty_steps, above: 0, steps: 2}]")
+        var watch = RunWatch(gapLimit: nil, guards: job.run.metricGuards)
+        func see(_ step: Int, _ alarm: Double?) -> [String] {
+            var metrics = Metrics()
+            metrics["loss"] = 0
+            metrics[name] = alarm
+            metrics["empty_steps"] = alarm
+            watch.note(metrics, step: step)
+            return watch.warnings(metrics).map(\.text).filter { $0.hasPrefix("metric_guard") }
+        }
+        for (step, alarm) in ([nil, 1, nil, 1, nil, 1] as [Double?]).enumerated() {
+            #expect(see(step, alarm).isEmpty)
+        }
+        let found = [name, "empty_steps"].map { "metric_guard: \($0) has been above 0.0 since step 5; it is now 1.0" }
+        #expect(see(6, 1) == found)
+        #expect(see(7, nil).isEmpty)
     }
 
     private func guarded(_ yaml: String) throws -> ResolvedJob {
@@ -131,6 +171,7 @@ struct RunWatchTests {
             ("[{metric: kl}]", "expected a section with metric, and above or below"),
             ("[{above: 1}]", "expected a section with metric, and above or below"),
             ("[kl]", "expected a list, each a section"),
+            ("[{metric: kl, below: 2, above: 1}]", "below is 2.0 and above is 1.0; expected below to be at most above"),
             ("[{metric: eval_reward, below: 1}]", "metric is 'eval_reward'; expected a metric of training steps"),
             ("[{metric: kl, over: 1}]", "unknown key 'over'"), ("[{metric: kl, above: 1, steps: 0}]", "at least 1"),
         ] {

@@ -45,6 +45,8 @@ struct StalenessTests {
         "algorithm: dapo", "algorithm: gspo", "algorithm: cispo\nepsilon_high: 5", "algorithm: soft_grpo",
         "algorithm: ppo\nbypass_old_log_probs: true", "bypass_old_log_probs: true",
         "algorithm: luffy\nbypass_old_log_probs: true", "replay_buffer_size: 8", "generation_ranks: 3",
+        "dynamic_sampling: true\ndynamic_sampling_max_waves: 0", "generation_ranks: 1\ndynamic_sampling_max_waves: 0",
+        "generation_ranks: 1\ndynamic_sampling: true",
     ])
     func whatCanBeSampledAheadIs(_ lines: String) throws {
         #expect(try plainJob("max_staleness: 1\n" + lines).staleness.maxSteps == 1)
@@ -53,6 +55,10 @@ struct StalenessTests {
     @Test(arguments: [
         ("max_staleness: 2", "max_staleness is '2'; expected a whole number from 0 to 1"),
         ("generation_ranks: 1", "generation_ranks is 1; expected 0 with max_staleness 0"),
+        (
+            "max_staleness: 1\ngeneration_ranks: 1\ndynamic_sampling: true\ndynamic_sampling_max_waves: 0",
+            "dynamic_sampling_max_waves is 0, and with generation_ranks a stop waits for the last wave; expected a limit"
+        ),
         ("generation_ranks: -1\nmax_staleness: 1", "generation_ranks is '-1'; expected a whole number from 0"),
         (
             "max_staleness: 1\nimportance_sampling_correction: none",

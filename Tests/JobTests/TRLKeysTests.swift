@@ -182,6 +182,10 @@ struct TRLKeysTests {
         let off = try read("eval_strategy: no\neval_steps: 5")
         #expect(off.run.evaluation == nil && off["eval_steps"] == "null")
         #expect(off.notices == ["without effect for grpo: eval_steps"])
+        let share = try read("eval_strategy: no\neval_steps: 0.1")
+        #expect(share.run.evaluation == nil && share["eval_steps"] == "null")
+        let used = #expect(throws: JobError.self) { try read("eval_strategy: steps\neval_steps: 0.1") }
+        #expect(used?.description.contains("eval_steps is 0.1, a share of max_steps") == true)
         #expect(try read("seed: 1").run.evaluation == nil)
     }
 

@@ -348,7 +348,7 @@ struct PromptFormTests {
         #expect(message().contains("7 of the 8 parts of the split \"train\" are missing: train-00000-of-00008.jsonl, "))
         #expect(message().contains("train-00005-of-00008.jsonl …; download them too"))
         _ = try folder.file("train-00000-of-00002.jsonl", row)
-        #expect(message().contains("is there in parts of 2 and of 8"))
+        #expect(message().contains("has parts \"of 2\" and parts \"of 8\" in this folder; keep only one of these sets"))
         let twice = try makeFolder("twice")
         for name in ["train-00000-of-00001.jsonl", "train-00000-of-00001-0123456789abcdef.jsonl"] {
             _ = try folder.file("twice/\(name)", row)

@@ -82,7 +82,7 @@ package struct JobPlan {
         }
     }
 
-    /// What the run's checkpoints and its final model take at most.
+    /// What the run's checkpoints and its final model take at most, unless optimizer steps are skipped.
     private func disk(_ memory: MemoryEstimate) throws -> String {
         let (steps, every) = (try prompts.maxSteps(job), job.run.saveSteps)
         let saves = steps / every + (steps % every == 0 ? 0 : 1)
@@ -91,9 +91,12 @@ package struct JobPlan {
         let count = min(saves, most)
         // Numbers of steps that nobody takes are allowed.
         let bytes = Int(min(Double(count) * Double(memory.checkpoint) + Double(memory.savedModel), 1e18))
+        let all = count == 1 ? "its one checkpoint is kept" : "all \(count) are kept"
+        // After a skipped step none goes until a save without one.
+        let more = saves > count ? ", more while optimizer steps are being skipped" : ""
         let kept =
-            job.run.saveTotalLimit.map { "save_total_limit is \($0): up to \(count) at a time" }
-            ?? "save_total_limit is not set: all \(count) are kept"
+            job.run.saveTotalLimit.map { "save_total_limit is \($0): up to \(count) at a time\(more)" }
+            ?? "save_total_limit is not set: \(all)"
         return "disk, about \(MemoryEstimate.text(bytes)) for checkpoints of \(MemoryEstimate.text(memory.checkpoint)) "
             + "and the final model; \(kept)"
     }

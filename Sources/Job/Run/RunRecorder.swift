@@ -71,7 +71,7 @@ package actor RunRecorder: StepObserver {
         scorer?.advance(
             to: TrainingProgress(step: report.step, maxSteps: maxSteps, epoch: report.metrics["epoch"] ?? 0))
         await display.completed(report)
-        watch.note(report.metrics, step: report.step)
+        watch.note(report.metrics, step: report.step, groups: report.groups.count)
         let rewards = scorer?.rewardNames ?? []
         let warnings =
             watch.warnings(report.metrics) + RunWatch.failures(of: rewards, in: report)
@@ -138,9 +138,10 @@ package actor RunRecorder: StepObserver {
     private static let ownFamilies: Set = [
         "advantages", "alarms", "amft", "best_of_k", "bvpo", "clip_ratio", "completions", "constraints", "controllers",
         "critic", "demonstrations", "distill", "dynamic_sampling", "dynamic_weights", "frac_reward_zero_std", "gdc",
-        "gradient_parts", "kl_coefficient", "kl_control", "lengths", "logps", "memory", "moments", "pairs", "perf",
-        "ratio", "realloc", "recap", "remax", "replay", "rethinking", "returns", "reward", "reward_correlation",
-        "reward_weights", "rewards", "sampling", "soft", "srft", "staleness", "threshold_search", "timing_s", "values",
+        "gradient_parts", "kl_coefficient", "kl_control", "lengths", "logps", "memory", "mismatch", "moments", "pairs",
+        "perf", "ratio", "realloc", "recap", "remax", "replay", "rethinking", "returns", "reward", "reward_correlation",
+        "reward_weights", "rewards", "rollout", "sampling", "soft", "srft", "staleness", "threshold_search", "timing_s",
+        "values",
     ]
 }
 

@@ -12,6 +12,10 @@ package struct RunWatch: Sendable {
     private let clippedLimit: Int
     /// Rollout steps in a row so far of completions that were all cut off and taught nothing.
     private var clippedSteps = 0
+    /// Groups in these steps; a step in which nothing was learned from counts as many as are asked for.
+    private var clippedGroups = 0
+    /// As many for each step of the limit: a few prompts that are too hard are no broken run.
+    private static let leastGroups = 8
     /// Tokens of the longest completion so far that ended by itself; `nil` where none has.
     private var longestEnded: Int?
     /// Steps in a row so far in which a reward scored nothing, by its name.
@@ -36,7 +40,7 @@ package struct RunWatch: Sendable {
     ///   - masksTruncated: Whether completions that were cut off are left out of the loss.
     ///   - needsDifferences: Whether completions of equal rewards teach nothing.
     ///   - clippedLimit: Rollout steps in a row of completions that were all cut off and taught nothing, at which the
-    ///     run ends; 0 for never.
+    ///     run ends if they had enough groups; 0 for never.
     ///   - guards: Metrics that are to stay within bounds.
     package init(
         gapLimit: Double?, masksTruncated: Bool = false, needsDifferences: Bool = true, clippedLimit: Int = 0,
@@ -51,17 +55,19 @@ package struct RunWatch: Sendable {
     }
 
     /// Counts a step into what is watched over several of them; before ``warnings(_:)`` and ``check(_:step:)``.
-    package mutating func note(_ metrics: Metrics, step: Int) {
+    ///
+    /// - Parameter groups: As many as the step had.
+    package mutating func note(_ metrics: Metrics, step: Int, groups: Int = 0) {
         if let ended = metrics["completions/max_terminated_length"] {
             longestEnded = max(longestEnded ?? 0, Int(ended))
         }
-        clippedSteps = isLostToTheLimit(metrics) ? clippedSteps + 1 : 0
+        noteLoss(metrics, groups: groups)
         for name in metrics.names {
             guard let reward = name.wholeMatch(of: #/rewards/(.+)/coverage/#)?.1 else { continue }
             silentSteps[String(reward)] = metrics[name] == 0 ? silentSteps[String(reward), default: 0] + 1 : 0
         }
         for (index, rule) in guards.enumerated() {
-            guard let value = metrics[rule.metric] else { continue }
+            guard let value = metrics[rule.metric] ?? rule.absence else { continue }
             guarded[index].isSeen = true
             guarded[index].newest = value
             guarded[index].steps = rule.isCrossed(by: value) ? guarded[index].steps + 1 : 0
@@ -73,7 +79,8 @@ package struct RunWatch: Sendable {
     private func alarm(_ index: Int) -> String? {
         let (rule, course) = (guards[index], guarded[index])
         guard course.steps >= rule.steps else { return nil }
-        return "metric_guard: \(rule.metric) has been \(rule.words) since step \(course.since), it is \(course.newest)"
+        return "metric_guard: \(rule.metric) has been \(rule.words) since step \(course.since); "
+            + "it is now \(course.newest)"
     }
 
     /// What guards found, and guards of a metric that the steps do not have: nobody would miss their alarm.
@@ -85,7 +92,7 @@ package struct RunWatch: Sendable {
             let near = nearestNames(to: name, among: metrics.names)
             return (
                 "guard_unseen \(index) \(name)",
-                "metric_guard: no step so far has a metric '\(name)', which is guarded only where there is one"
+                "metric_guard: no step so far has a metric '\(name)', so this guard watches nothing"
                     + (near.isEmpty ? "" : "; did you mean \(near.joined(separator: ", "))?")
             )
         }
@@ -106,12 +113,18 @@ package struct RunWatch: Sendable {
         }
     }
 
-    /// Whether every completion was cut off, and none was rewarded or learned from. Where all completions are to be of
-    /// the limit's length, their rewards differ, or are above 0.
-    private func isLostToTheLimit(_ metrics: Metrics) -> Bool {
-        guard metrics["completions/clipped_ratio"] == 1 else { return false }
+    /// Counts a step in which every completion was cut off, and none was rewarded or learned from. Where all completions
+    /// are to be of the limit's length, their rewards differ, or are above 0.
+    private mutating func noteLoss(_ metrics: Metrics, groups: Int) {
         let isUnlearned = metrics["empty_steps"] != nil && (masksTruncated || metrics["reward"] == nil)
-        return isUnlearned || metrics["frac_reward_zero_std/all_wrong"] == 1
+        guard metrics["completions/clipped_ratio"] == 1,
+            isUnlearned || metrics["frac_reward_zero_std/all_wrong"] == 1
+        else {
+            (clippedSteps, clippedGroups) = (0, 0)
+            return
+        }
+        clippedSteps += 1
+        clippedGroups += isUnlearned ? max(groups, Self.leastGroups) : groups
     }
 
     /// What is known of the length that completions need.
@@ -238,12 +251,13 @@ package struct RunWatch: Sendable {
         for index in guards.indices where guards[index].stops {
             if let alarm = alarm(index) { throw JobError(place: "step \(step)", message: alarm) }
         }
-        if clippedLimit > 0, clippedSteps >= clippedLimit {
+        if clippedLimit > 0, clippedSteps >= clippedLimit, clippedGroups / Self.leastGroups >= clippedLimit {
             throw JobError(
                 place: "step \(step)",
                 message: "for \(clippedSteps) rollout steps every completion hit max_completion_length and none was "
-                    + "rewarded (clipped_steps_limit); \(neededLength). Raise max_completion_length, or begin with a "
-                    + "model that ends its texts, such as one that sft has taught")
+                    + "rewarded (clipped_steps_limit: 0 goes on all the same); \(neededLength). Raise "
+                    + "max_completion_length, or begin with a model that ends its texts, such as one that sft has "
+                    + "taught")
         }
         guard let gapLimit, let gap = metrics["sampling/sampling_logp_difference/mean"], !(gap <= gapLimit) else {
             return

@@ -22,6 +22,10 @@ package struct MetricGuard: SettingsValue {
         guard !entry.metric.isEmpty, entry.above != nil || entry.below != nil else {
             throw node.problem("metric_guard: a guard is \(node.found); expected \(expectation)")
         }
+        if let below = entry.below, let above = entry.above, below > above {
+            throw node.problem(
+                "metric_guard: below is \(below) and above is \(above); expected below to be at most above")
+        }
         return entry
     }
 
@@ -47,6 +51,13 @@ package struct MetricGuard: SettingsValue {
         if let above { parts.append("above: \(above.yaml)") }
         if let below { parts.append("below: \(below.yaml)") }
         return "{" + (parts + ["steps: \(steps.yaml)", "stop: \(stops.yaml)"]).joined(separator: ", ") + "}"
+    }
+
+    /// What the metric is in a step without it; `nil` where that is not known. Alarms and steps without anything to learn
+    /// from are noted only where there are any; alarms of evaluations stand in no step.
+    var absence: Double? {
+        let isAlarm = metric.hasPrefix("alarms/") && !metric.hasPrefix("alarms/eval_guard/")
+        return isAlarm || metric == "empty_steps" ? 0 : nil
     }
 
     /// Whether a value is beyond the bound, as one that is no number is.

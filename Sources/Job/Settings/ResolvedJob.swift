@@ -169,6 +169,12 @@ struct Reading {
                 reading: &job, rewards: names, streams: control?.constraints.map(\.reward) ?? [],
                 generations: batches.generations) : nil
         staleness = generates ? Staleness(reading: &job) : .none
+        if let dynamicSampling, dynamicSampling.maxWaves == nil, staleness.generationRanks > 0 {
+            job.refuse(
+                "dynamic_sampling_max_waves",
+                "dynamic_sampling_max_waves is 0, and with generation_ranks a stop waits for the last wave; expected a limit"
+            )
+        }
         plan =
             method.init(
                 reading: &job,

@@ -96,11 +96,10 @@ package struct RunSettings: Sendable {
             "eval_steps", optional: nil,
             "Optimizer steps between two evaluations on the test split, below 1 a share of max_steps; off unless set or requested by eval_strategy."
         )
-        var steps = interval?.resolved("eval_steps", of: maxSteps, &job)
+        // A share that is not used needs no max_steps.
+        var steps = strategy == .no ? nil : interval?.resolved("eval_steps", of: maxSteps, &job)
         switch strategy {
-        case .no:
-            job.ignore("eval_steps", "num_generations_eval", "eval_limit")
-            steps = nil
+        case .no: job.ignore("eval_steps", "num_generations_eval", "eval_limit")
         case .steps: steps = steps ?? loggingSteps
         case .epoch: job.notice("eval_strategy: epoch is not taken: evaluation runs every eval_steps, if that is set")
         case nil: break
@@ -150,12 +149,12 @@ package struct RunSettings: Sendable {
         )
         clippedLimit = job.read(
             "clipped_steps_limit", default: 20, .from(0, to: 1_000_000_000),
-            "The run stops, with a checkpoint, after so many rollout steps in a row in which every completion hit max_completion_length and none was rewarded above 0 or learned from; 0 never stops it. Does not count where demonstrations, forced_rethinking or replayed groups teach too."
+            "The run stops, with a checkpoint, after so many rollout steps in a row in which every completion hit max_completion_length and none was rewarded above 0 or learned from. Where these were scored, the steps must have had 8 prompts each on average, or the run goes on until as many were lost. 0 never stops it. Does not count where demonstrations, forced_rethinking or replayed groups teach too."
         )
         job.ignore("clipped_steps_limit", when: !samples)
         metricGuards = job.read(
             "metric_guard", default: [MetricGuard](),
-            "Metrics of training steps that are to stay within bounds, a list: {metric: kl, above: 0.5, steps: 10} warns once when kl was above 0.5 in ten rollout steps in a row; below is a lower bound, and stop: true ends the run, with a checkpoint. steps is 1 unless set; each start counts anew, and a step without the metric is passed over. Evaluations have eval_guard."
+            "Metrics of training steps that are to stay within bounds, a list: {metric: kl, above: 0.5, steps: 10} warns once when kl was above 0.5 in ten rollout steps in a row; below is a lower bound, and stop: true ends the run, with a checkpoint. steps is 1 unless set; each start counts anew, and a step without the metric is passed over, or of alarms/… and empty_steps has 0. Evaluations have eval_guard."
         )
         reports = ReportSettings(reading: &job, outputDirectory: outputDirectory)
         timelineSteps =
