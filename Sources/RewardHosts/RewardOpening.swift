@@ -68,12 +68,14 @@ package enum RewardOpening {
     ///   - baseFolder: Where a relative Python file is looked for first: the job file's folder.
     ///   - cacheFolder: Where a relative `cache_file` lies: the run's folder.
     ///   - timeoutSeconds: The time limit of a call where the entry sets none.
+    ///   - waitsForServers: Whether a call waits for a server that is away, where the entry does not say.
     ///   - log: Where it goes what the reward's process writes to stderr.
     ///   - note: Takes what the user should know of a reward that works.
     /// - Throws: ``RewardError`` for a reward that is unknown, has wrong settings, or cannot start.
     package static func open(
         _ reference: String, settings: [String: JSONValue] = [:], catalogue: RewardCatalogue,
-        baseFolder: String? = nil, cacheFolder: String? = nil, timeoutSeconds: Double = 30, log: RewardLog = .none,
+        baseFolder: String? = nil, cacheFolder: String? = nil, timeoutSeconds: Double = 30,
+        waitsForServers: Bool = true, log: RewardLog = .none,
         note: @escaping @Sendable (String) -> Void = { _ in }
     ) async throws -> any RewardSource {
         var values = SettingsReader("reward \(reference)", values: settings)
@@ -100,7 +102,7 @@ package enum RewardOpening {
             source = try await CommandReward.start(command)
             identity = SourceIdentity.command(line)
         case .url(let address):
-            let remote = try remoteSettings(address, &values, timeoutSeconds)
+            let remote = try remoteSettings(address, &values, timeoutSeconds, waitsForServers: waitsForServers)
             source = try HTTPReward(remote, note: note)
             identity = "\(address) \(remote.referenceColumn ?? "")"
         }
@@ -181,7 +183,7 @@ package enum RewardOpening {
     }
 
     private static func remoteSettings(
-        _ address: String, _ values: inout SettingsReader, _ timeoutSeconds: Double
+        _ address: String, _ values: inout SettingsReader, _ timeoutSeconds: Double, waitsForServers: Bool
     ) throws(RewardError) -> HTTPRewardSettings {
         var remote = HTTPRewardSettings(name: name(&values) ?? host(of: address), url: address)
         remote.timeoutSeconds = values.read(
@@ -190,7 +192,7 @@ package enum RewardOpening {
             "concurrency", default: remote.concurrency, .from(1, to: 256), "Calls at a time.")
         remote.tries = values.read("tries", default: remote.tries, .from(1, to: 100), "Attempts before a score fails.")
         remote.outageSeconds = values.read(
-            "outage_seconds", default: remote.outageSeconds, .from(0, to: 1e6),
+            "outage_seconds", default: waitsForServers ? remote.outageSeconds : 0, .from(0, to: 1e6),
             "Seconds a call waits for a server that refuses or drops connections, or is answered for with 502, 503 or "
                 + "504; 0 for no longer than its tries.")
         remote.referenceColumn = referenceColumn(&values)

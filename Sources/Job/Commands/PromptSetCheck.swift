@@ -226,7 +226,8 @@ package struct PromptSetCheck: Sendable {
     ) async throws -> [RewardRowCheck] {
         var checks: [RewardRowCheck] = []
         for reward in rewards {
-            let source = try await RewardAssembly(folder: rewardFolder, timeoutSeconds: 60).source(of: reward)
+            let source = try await RewardAssembly(folder: rewardFolder, timeoutSeconds: 60, waitsForServers: false)
+                .source(of: reward)
             do {
                 for name in source.names {
                     checks.append(

@@ -68,7 +68,8 @@ package struct RewardCheck {
         if let tokenizer {
             for index in rows.indices { rows[index].encode(with: tokenizer) }
         }
-        let source = try await RewardAssembly(folder: URL(filePath: "."), timeoutSeconds: 60).source(of: entry)
+        let source = try await RewardAssembly(folder: URL(filePath: "."), timeoutSeconds: 60, waitsForServers: false)
+            .source(of: entry)
         if source.readsTokenIDs {
             for index in rows.indices { rows[index].requireTokenIDs() }
         }

@@ -12,21 +12,25 @@ package struct RewardAssembly {
     /// Relative files of caches lie here.
     private let cacheFolder: URL
     private let timeoutSeconds: Double
+    private let waitsForServers: Bool
     private let log: RewardLog
     private let note: @Sendable (String) -> Void
 
     /// - Parameters:
     ///   - runFolder: Where relative files of caches lie, and `reward_logs`; without a run `folder`, and standard
     ///     error.
+    ///   - waitsForServers: Whether a call waits for a server that is away; else, as where a reward is only tried, it fails
+    ///     after its tries, unless the entry says otherwise.
     ///   - note: Takes what the user should know of a reward that works; by default standard error.
     package init(
-        folder: URL, runFolder: URL? = nil, timeoutSeconds: Double,
+        folder: URL, runFolder: URL? = nil, timeoutSeconds: Double, waitsForServers: Bool = true,
         note: @escaping @Sendable (String) -> Void = Self.sayOnStandardError
     ) {
         self.folder = folder
         cacheFolder = runFolder ?? folder
         log = runFolder.map { .folder($0.appending(path: "reward_logs").path) } ?? .standardError
         self.timeoutSeconds = timeoutSeconds
+        self.waitsForServers = waitsForServers
         self.note = note
     }
 
@@ -48,7 +52,8 @@ package struct RewardAssembly {
         }
         return try await RewardOpening.open(
             entry.reference, settings: entry.settings, catalogue: ShippedRewards.catalogue, baseFolder: folder.path,
-            cacheFolder: cacheFolder.path, timeoutSeconds: timeoutSeconds, log: log, note: note)
+            cacheFolder: cacheFolder.path, timeoutSeconds: timeoutSeconds, waitsForServers: waitsForServers, log: log,
+            note: note)
     }
 
     /// Checks the entries as far as that starts nothing: names, settings of rewards of this process, and Python files.
