@@ -105,25 +105,6 @@ struct HTTPRewardTests {
         #expect(try await back.scores(["a"]).values == [6])
     }
 
-    /// The server drops one call and answers the others meanwhile.
-    @Test func aRequestThatTheServerCannotBearIsNotRepeatedForLong() async throws {
-        let server = try TestServer()
-        let start = ContinuousClock.now
-        let picky = try reward(server, "picky", tries: 2, outageSeconds: 600)
-        let states = try await withThrowingTaskGroup(of: [String].self) { tasks in
-            tasks.addTask { try await picky.scores(["poison"]).states }
-            tasks.addTask {
-                while !Task.isCancelled { _ = try? await picky.scores(["a"]) }
-                return []
-            }
-            let first = try await tasks.next()
-            tasks.cancelAll()
-            return first
-        }
-        #expect(states == ["failed"])
-        #expect(ContinuousClock.now - start < .seconds(300), "the wait for a server that is away is 600")
-    }
-
     /// The time limit, which the wait goes beyond, is the server's to answer in.
     @Test func aServerThatStaysAwayIsAFailure() async throws {
         let server = try TestServer()
